@@ -1,0 +1,76 @@
+//! Every bound in cohab, in one place.
+//!
+//! A bound is inclusive: a key of exactly [`KEY_BYTES_MAX`] bytes is accepted, one byte more is refused with an
+//! error that names the bound.
+
+use std::time::Duration;
+
+/// The longest namespace name, in bytes of UTF-8.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// The longest key, in bytes. The empty key is a key.
+///
+/// Keys are copied into the branches of the B-tree, so long ones cost more than their bytes.
+pub const KEY_BYTES_MAX: usize = 2048;
+
+/// The longest value, in bytes. The empty value is a value, and different from an absent one.
+pub const VALUE_BYTES_MAX: usize = 64 << 20;
+
+/// The longest title of a namespace, in bytes of UTF-8.
+pub const TITLE_BYTES_MAX: usize = 1024;
+
+/// The longest description of a namespace, in bytes of UTF-8.
+pub const DESCRIPTION_BYTES_MAX: usize = 64 << 10;
+
+/// The most labels that one namespace may carry.
+pub const LABELS_MAX: usize = 64;
+
+/// The longest label key, in bytes of UTF-8.
+pub const LABEL_KEY_BYTES_MAX: usize = 63;
+
+/// The longest label value, in bytes of UTF-8.
+pub const LABEL_VALUE_BYTES_MAX: usize = 255;
+
+/// The longest label of a transaction in the log, in bytes of UTF-8.
+pub const TRANSACTION_LABEL_BYTES_MAX: usize = 255;
+
+/// The most operations and preconditions together that one submitted batch may hold. Larger work belongs into
+/// `write`, which streams.
+pub const BATCH_OPERATIONS_MAX: usize = 100_000;
+
+/// The most keys and values, in bytes, that one submitted batch may hold.
+pub const BATCH_BYTES_MAX: usize = 64 << 20;
+
+/// The most batches that one commit of the engine takes along.
+pub const GROUP_BATCHES_MAX: usize = 1024;
+
+/// The most bytes of batches that one commit of the engine takes along; the first batch always is.
+pub const GROUP_BYTES_MAX: usize = 64 << 20;
+
+/// How many bytes of a transaction's log record are collected before they are handed to the engine.
+///
+/// A little under a power of two, because the engine rounds a large value up to whole pages in powers of two.
+pub const LOG_CHUNK_BYTES: usize = (128 << 10) - 512;
+
+/// How many log records one commit may trim on the side.
+pub const TRIM_RECORDS_MAX: usize = 256;
+
+/// How many keys one step of purging a dropped namespace removes.
+pub const PURGE_STEP_KEYS: usize = 10_000;
+
+/// How many past transactions the log keeps, unless the store is opened with another retention.
+pub const RETAIN_VERSIONS: u64 = 100_000;
+
+/// How many bytes of log are kept, unless the store is opened with another retention.
+pub const RETAIN_BYTES: u64 = 1 << 30;
+
+/// How long the log is kept, unless the store is opened with another retention.
+pub const RETAIN_AGE: Duration = Duration::from_hours(24 * 30);
+
+/// How much memory the engine may use for pages, unless the store is opened with another budget.
+pub const CACHE_BYTES: usize = 64 << 20;
+
+/// The longest line that a text format (jsonl, dump, deb822) may hold, in bytes.
+///
+/// Base64 makes four bytes of three, so the largest value fits with room to spare.
+pub const LINE_BYTES_MAX: usize = VALUE_BYTES_MAX / 3 * 4 + (1 << 20);

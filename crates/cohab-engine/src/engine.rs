@@ -1,0 +1,437 @@
+//! Opening, committing, and what is done to the file as a whole.
+
+use std::fmt;
+use std::fs::{File, TryLockError};
+use std::io;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use cohab_fs::Access;
+use redb::backends::FileBackend;
+use redb::{Builder, ConcurrencyMode, Database, ReadOnlyDatabase, ReadableDatabase};
+
+use crate::guard::guarded;
+use crate::storage::{Backend, FileStorage, Storage};
+use crate::{Error, MappedStorage, Result, Snapshot, Table, Transaction};
+
+/// Whether the writer reads its file through a memory map.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Mapping {
+    /// Through a map where the system has one, else by system call.
+    #[default]
+    On,
+    /// By system call.
+    Off,
+}
+
+type RecoveryProgress = Arc<dyn Fn(f64) -> ControlFlow<()> + Send + Sync>;
+type StorageLayer = Arc<dyn Fn(Box<dyn Storage>) -> Box<dyn Storage> + Send + Sync>;
+
+/// How a file is opened.
+#[derive(Clone)]
+pub struct Options {
+    tables: &'static [Table],
+    cache_bytes: usize,
+    mapping: Mapping,
+    create: bool,
+    recovery: RecoveryProgress,
+    layer: Option<StorageLayer>,
+}
+
+impl Options {
+    /// Names the tables that the file has; the rest are defaults: 64 MiB of cache, mapped reads, create the file
+    /// if there is none.
+    pub fn new(tables: &'static [Table]) -> Self {
+        Self {
+            tables,
+            cache_bytes: 64 << 20,
+            mapping: Mapping::default(),
+            create: true,
+            recovery: Arc::new(|_| ControlFlow::Continue(())),
+            layer: None,
+        }
+    }
+
+    /// Sets how many bytes of pages, clean and dirty together, the engine may keep in memory.
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: usize) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// Sets how the writer reads its file.
+    #[must_use]
+    pub fn mapping(mut self, mapping: Mapping) -> Self {
+        self.mapping = mapping;
+        self
+    }
+
+    /// Sets whether a file that is missing or empty is created (the default) or an error.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Follows a recovery. The callback gets the part done, 0 to 1, and may break it off.
+    ///
+    /// After a crash, recovery loads what the last commit recorded and takes milliseconds at any size, without a
+    /// call of this. Only a file whose record is missing, as an interrupted compaction leaves it, is walked whole.
+    #[must_use]
+    pub fn on_recovery(mut self, f: impl Fn(f64) -> ControlFlow<()> + Send + Sync + 'static) -> Self {
+        self.recovery = Arc::new(f);
+        self
+    }
+
+    /// Puts a layer between the engine and its storage, for tests that fail operations or observe them.
+    #[must_use]
+    pub fn storage_layer(
+        mut self,
+        layer: impl Fn(Box<dyn Storage>) -> Box<dyn Storage> + Send + Sync + 'static,
+    ) -> Self {
+        self.layer = Some(Arc::new(layer));
+        self
+    }
+
+    fn builder(&self) -> Builder {
+        let mut builder = Builder::new();
+        let recovery = self.recovery.clone();
+        builder
+            .set_concurrency_mode(ConcurrencyMode::SingleWriter)
+            .set_cache_size(self.cache_bytes)
+            .set_repair_callback(move |session| {
+                if recovery(session.progress()).is_break() {
+                    session.abort();
+                }
+            });
+        builder
+    }
+
+    fn storage(&self, file: &Arc<File>) -> Box<dyn Storage> {
+        let mapped = match self.mapping {
+            Mapping::On => MappedStorage::new(file.clone()).ok(),
+            Mapping::Off => None,
+        };
+        let storage: Box<dyn Storage> = match mapped {
+            Some(mapped) => Box::new(mapped),
+            None => Box::new(FileStorage::new(file.clone())),
+        };
+        match &self.layer {
+            Some(layer) => layer(storage),
+            None => storage,
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("tables", &self.tables)
+            .field("cache_bytes", &self.cache_bytes)
+            .field("mapping", &self.mapping)
+            .field("create", &self.create)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an integrity check found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Integrity {
+    /// Every page verifies.
+    Sound,
+    /// Every page of data verifies; the accounting of free pages did not match and was rebuilt.
+    Repaired,
+}
+
+enum Db {
+    Writer {
+        /// Dropped before the lock below, so that nobody opens the file while it is being closed.
+        database: Database,
+        _old_versions_out: File,
+    },
+    Reader(ReadOnlyDatabase),
+}
+
+/// An open file.
+pub struct Engine {
+    path: PathBuf,
+    options: Options,
+    writer: bool,
+    poisoned: AtomicBool,
+    /// `None` once closed, or when a reopening failed.
+    db: RwLock<Option<Db>>,
+}
+
+impl Engine {
+    /// Opens a file as its only writer, creating it if the options say so, and recovers it if its last writer
+    /// did not close it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Locked`] if another writer has it, [`Error::NotFound`], [`Error::Untrusted`], [`Error::Corrupt`]
+    /// if it is not a database or too damaged to open, [`Error::RecoveryStopped`].
+    pub fn open(path: &Path, options: Options) -> Result<Self> {
+        let access = if options.create { Access::Create } else { Access::Write };
+        Self::open_writer(path, options, access)
+    }
+
+    /// Creates a file that must not exist yet.
+    pub(crate) fn create_new(path: &Path, options: Options) -> Result<Self> {
+        Self::open_writer(path, options.create(true), Access::CreateNew)
+    }
+
+    fn open_writer(path: &Path, options: Options, access: Access) -> Result<Self> {
+        let db = writer(path, &options, access)?;
+        Ok(Self::with(path, options, true, db))
+    }
+
+    /// Opens a file for reading only, beside its writer if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open), and [`Error::NeedsRecovery`] if the last writer died: then somebody must open
+    /// the file as a writer first.
+    pub fn open_reader(path: &Path, options: Options) -> Result<Self> {
+        let db = reader(path, &options)?;
+        Ok(Self::with(path, options, false, db))
+    }
+
+    fn with(path: &Path, options: Options, writer: bool, db: Db) -> Self {
+        let poisoned = AtomicBool::new(false);
+        Self { path: path.to_owned(), options, writer, poisoned, db: RwLock::new(Some(db)) }
+    }
+
+    fn db(&self) -> RwLockReadGuard<'_, Option<Db>> {
+        self.db.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns whether an earlier commit failed, so that writes are refused until [`reopen`](Self::reopen).
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Acquire)
+    }
+
+    fn poison(&self) {
+        self.poisoned.store(true, Ordering::Release);
+    }
+
+    /// Takes a snapshot of the last commit. Cost: five system calls and a few pages, without waiting for a writer
+    /// at work.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        let db = self.db();
+        let transaction = match db.as_ref().ok_or(Error::Closed)? {
+            Db::Writer { database, .. } => guarded("file", || database.begin_read())?,
+            Db::Reader(database) => guarded("file", || database.begin_read())?,
+        };
+        Snapshot::open(&transaction, self.options.tables)
+    }
+
+    /// Runs `f` in a write transaction and commits it if `f` returns `Ok`.
+    ///
+    /// When this returns `Ok`, the changes survive a crash of the process and of the machine. When `f` fails or
+    /// panics, nothing has changed. Waits for another transaction of this handle to end.
+    ///
+    /// # Errors
+    ///
+    /// What `f` returned; [`Error::CommitUnknown`] if the commit failed half-way, after which the handle is
+    /// [`Error::Poisoned`]; [`Error::ReadOnly`].
+    pub fn write<T, E: From<Error>>(
+        &self,
+        f: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        if self.is_poisoned() {
+            return Err(Error::Poisoned.into());
+        }
+        let db = self.db();
+        let database = match db.as_ref().ok_or(Error::Closed)? {
+            Db::Writer { database, .. } => database,
+            Db::Reader(_) => return Err(Error::ReadOnly.into()),
+        };
+        let mut inner = guarded("file", || database.begin_write())?;
+        inner.set_quick_repair(true);
+        let mut transaction = Transaction::new(&inner);
+        // A panic must not unwind through the open transaction: its pages would leak, and recovery would have to
+        // walk the whole file to find them.
+        let outcome = catch_unwind(AssertUnwindSafe(|| f(&mut transaction)));
+        let failed = transaction.failed();
+        let closed = dropped(transaction);
+        if failed || closed.is_err() {
+            self.poison();
+        }
+        match outcome {
+            Ok(Ok(done)) => {
+                closed?;
+                guarded("file", || inner.commit()).map_err(|error| {
+                    self.poison();
+                    Error::CommitUnknown(Box::new(error))
+                })?;
+                Ok(done)
+            }
+            abandoned => {
+                if guarded("file", || inner.abort()).is_err() {
+                    self.poison();
+                }
+                match abandoned {
+                    Ok(failed) => failed,
+                    Err(panic) => resume_unwind(panic),
+                }
+            }
+        }
+    }
+
+    /// Closes the file and opens it again, recovering it if need be: the way out of [`Error::Poisoned`].
+    ///
+    /// Afterwards the file holds either all or nothing of a commit whose outcome was unknown. Snapshots taken
+    /// before report [`Error::Closed`].
+    pub fn reopen(&self) -> Result<()> {
+        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        dropped(db.take())?;
+        let opened = if self.writer {
+            writer(&self.path, &self.options, Access::Write)
+        } else {
+            reader(&self.path, &self.options)
+        };
+        *db = Some(opened?);
+        self.poisoned.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// Closes the file, leaving it in a state that needs no recovery. Dropping the engine does the same.
+    pub fn close(self) -> Result<()> {
+        let db = self.db.write().unwrap_or_else(PoisonError::into_inner).take();
+        dropped(db)
+    }
+
+    /// Verifies every page of the file against its checksum and rebuilds the accounting of free pages.
+    ///
+    /// Cost: reads the whole file. Needs every snapshot of this handle to be gone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if a page is damaged; [`Error::InUse`] if a snapshot is still open.
+    pub fn check(&self) -> Result<Integrity> {
+        self.exclusively(|database| match database.check_integrity() {
+            Ok(true) => Ok(Integrity::Sound),
+            Ok(false) => Ok(Integrity::Repaired),
+            Err(redb::DatabaseError::TransactionInProgress) => Err(Error::InUse),
+            Err(error) => Err(Error::from_open(&self.path, error, true)),
+        })
+    }
+
+    /// Moves pages together and gives the space at the end of the file back to the system.
+    ///
+    /// Returns whether there was anything to gain. Blocks whoever begins to read meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InUse`] if a snapshot is open, in this process or another.
+    pub fn compact(&self) -> Result<bool> {
+        self.exclusively(|database| database.compact().map_err(Error::from))
+    }
+
+    fn exclusively<T>(&self, f: impl FnOnce(&mut Database) -> Result<T>) -> Result<T> {
+        if self.is_poisoned() {
+            return Err(Error::Poisoned);
+        }
+        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        match db.as_mut().ok_or(Error::Closed)? {
+            Db::Writer { database, .. } => {
+                let result = guarded("file", || f(database));
+                if matches!(&result, Err(error) if !matches!(error, Error::InUse)) {
+                    self.poison();
+                }
+                result
+            }
+            Db::Reader(_) => Err(Error::ReadOnly),
+        }
+    }
+
+    /// Returns the length of the file in bytes.
+    pub fn file_bytes(&self) -> Result<u64> {
+        let metadata = std::fs::metadata(&self.path);
+        metadata.map(|m| m.len()).map_err(|e| Error::io(format!("examining {}", self.path.display()), e))
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Closing commits once more. If that fails there is nobody left to tell, and the next opener recovers.
+        let _ = dropped(self.db.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+/// Drops what ends with an operation of the B-tree, which can panic on damaged pages as any other.
+fn dropped<T>(ending: T) -> Result<()> {
+    guarded("file", || {
+        drop(ending);
+        Ok::<_, Error>(())
+    })
+}
+
+fn writer(path: &Path, options: &Options, access: Access) -> Result<Db> {
+    let file = cohab_fs::open(path, access)?;
+    let old_versions_out = lock_out_old_versions(path)?;
+    let len = file.metadata().map_err(|e| Error::io(format!("examining {}", path.display()), e))?.len();
+    if len == 0 && !options.create {
+        return Err(Error::corrupt("file", None, format!("{} is empty", path.display())));
+    }
+    let locks = file.try_clone().map_err(|e| Error::io(format!("opening {}", path.display()), e))?;
+    let locks = FileBackend::new(locks).map_err(|e| Error::from_open(path, e, true))?;
+    let backend = Backend::new(options.storage(&Arc::new(file)), locks);
+    let database = guarded("file", || {
+        options.builder().create_with_backend(backend).map_err(|error| Error::from_open(path, error, true))
+    })?;
+    Ok(Db::Writer { database, _old_versions_out: old_versions_out })
+}
+
+/// Takes the whole-file lock that redb versions before 4.3 take, on a descriptor of its own.
+///
+/// Those versions do not see the range locks of the multi-process mode: on Linux they would open a file that a
+/// writer has open, commit, and lose the commit. The lock is released when the returned file is dropped.
+fn lock_out_old_versions(path: &Path) -> Result<File> {
+    let file = cohab_fs::open(path, Access::Read)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked(path.to_owned())),
+        // A file system without locks refuses redb's own range locks in a moment, with a better reason.
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
+        Err(TryLockError::Error(error)) => Err(Error::io(format!("locking {}", path.display()), error)),
+    }
+}
+
+fn reader(path: &Path, options: &Options) -> Result<Db> {
+    let file = cohab_fs::open(path, Access::Read)?;
+    let len = file.metadata().map_err(|e| Error::io(format!("examining {}", path.display()), e))?.len();
+    if len == 0 {
+        return Err(Error::corrupt("file", None, format!("{} is empty", path.display())));
+    }
+    guarded("file", || {
+        let opened = options.builder().open_read_only(same_file(path, &file));
+        opened.map(Db::Reader).map_err(|error| Error::from_open(path, error, false))
+    })
+}
+
+/// A path by which redb opens the very file that was just examined, whatever the name points to by now.
+#[cfg(target_os = "linux")]
+fn same_file(_path: &Path, file: &File) -> PathBuf {
+    use std::os::fd::AsRawFd;
+    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn same_file(path: &Path, _file: &File) -> PathBuf {
+    path.to_owned()
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("path", &self.path)
+            .field("writer", &self.writer)
+            .field("poisoned", &self.is_poisoned())
+            .finish_non_exhaustive()
+    }
+}

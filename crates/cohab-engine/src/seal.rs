@@ -1,0 +1,107 @@
+//! The checksum that stands before every stored value.
+//!
+//! ```text
+//! stored value = checksum (8 bytes, little endian) ‖ payload
+//! checksum     = XXH3-64(payload, seed = XXH3-64(key, seed = XXH3-64(table name)))
+//! ```
+//!
+//! The chain of seeds binds a value to its table and key: a value that turns up anywhere else does not verify.
+
+use std::fmt;
+use std::ops::Deref;
+
+use redb::AccessGuard;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+use crate::{Error, Result, Table};
+
+pub(crate) type Guard<'a> = AccessGuard<'a, &'static [u8]>;
+
+/// Bytes that the checksum takes before the payload.
+pub(crate) const SEAL_BYTES: usize = 8;
+
+/// Puts values under checksums and takes them out again, for one table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seal {
+    table: Table,
+    seed: u64,
+}
+
+impl Seal {
+    pub(crate) fn new(table: Table) -> Self {
+        Self { table, seed: xxh3_64(table.name().as_bytes()) }
+    }
+
+    fn checksum(self, key: &[u8], payload: &[u8]) -> [u8; SEAL_BYTES] {
+        xxh3_64_with_seed(payload, xxh3_64_with_seed(key, self.seed)).to_le_bytes()
+    }
+
+    /// Writes the stored form of the value that `parts` make up into `out`.
+    pub(crate) fn close(self, key: &[u8], parts: &[&[u8]], out: &mut Vec<u8>) {
+        out.clear();
+        out.extend_from_slice(&[0; SEAL_BYTES]);
+        for part in parts {
+            out.extend_from_slice(part);
+        }
+        let checksum = self.checksum(key, &out[SEAL_BYTES..]);
+        out[..SEAL_BYTES].copy_from_slice(&checksum);
+    }
+
+    /// Returns whether a stored value is the one that was put under this key.
+    pub(crate) fn verify(self, key: &[u8], stored: &[u8]) -> Result<()> {
+        match stored.split_at_checked(SEAL_BYTES) {
+            Some((checksum, payload)) if checksum == self.checksum(key, payload) => Ok(()),
+            Some(_) => Err(Error::corrupt(self.table.name(), Some(key), "the checksum does not match")),
+            None => {
+                Err(Error::corrupt(self.table.name(), Some(key), "the value is too short for its checksum"))
+            }
+        }
+    }
+
+    /// Verifies a value read from the tree and hands out its payload.
+    pub(crate) fn open<'a>(self, key: &[u8], guard: Guard<'a>) -> Result<Value<'a>> {
+        self.verify(key, guard.value())?;
+        Ok(Value { guard })
+    }
+}
+
+/// A verified value, borrowed from the engine's page without a copy. Dereferences to its bytes.
+pub struct Value<'a> {
+    guard: Guard<'a>,
+}
+
+impl Deref for Value<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.guard.value()[SEAL_BYTES..]
+    }
+}
+
+impl fmt::Debug for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.escape_ascii().to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_verifies_only_where_it_was_put() {
+        let seal = Seal::new(Table::new(0, "one"));
+        let mut stored = Vec::new();
+        seal.close(b"key", &[b"va", b"lue"], &mut stored);
+        assert_eq!(&stored[SEAL_BYTES..], b"value");
+        seal.verify(b"key", &stored).expect("the value is where it was put");
+        assert!(seal.verify(b"yek", &stored).is_err(), "another key");
+        assert!(Seal::new(Table::new(1, "two")).verify(b"key", &stored).is_err(), "another table");
+        assert!(seal.verify(b"key", &stored[..7]).is_err(), "cut off");
+        for bit in 0..stored.len() * 8 {
+            stored[bit / 8] ^= 1 << (bit % 8);
+            assert!(seal.verify(b"key", &stored).is_err(), "bit {bit} flipped");
+            stored[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+}

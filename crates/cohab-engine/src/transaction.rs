@@ -1,0 +1,153 @@
+//! A set of changes that becomes durable as a whole.
+
+use std::fmt;
+use std::ops::Bound;
+
+use redb::{ReadableTable, WriteTransaction};
+
+use crate::entries::{Direction, Entries};
+use crate::guard::guarded;
+use crate::seal::{Seal, Value};
+use crate::table::TABLES_MAX;
+use crate::{Error, Result, Table};
+
+type Tree<'tx> = redb::Table<'tx, &'static [u8], &'static [u8]>;
+
+/// An open write transaction. It reads its own writes, and is handed to the closure of
+/// [`Engine::write`](crate::Engine::write).
+pub struct Transaction<'tx> {
+    inner: &'tx WriteTransaction,
+    trees: [Option<(Tree<'tx>, Seal)>; TABLES_MAX],
+    sealed: Vec<u8>,
+    failed: bool,
+}
+
+impl<'tx> Transaction<'tx> {
+    pub(crate) fn new(inner: &'tx WriteTransaction) -> Self {
+        Self { inner, trees: [const { None }; TABLES_MAX], sealed: Vec::new(), failed: false }
+    }
+
+    /// Whether the system failed an operation, after which redb refuses every further one.
+    pub(crate) fn failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Notes a failure before passing it on.
+    fn note<T>(failed: &mut bool, result: Result<T>) -> Result<T> {
+        *failed |= matches!(&result, Err(error) if error.is_system_failure());
+        result
+    }
+
+    /// Opens the table on first use; a table that is not there yet is created.
+    fn tree<'a>(
+        inner: &'tx WriteTransaction,
+        trees: &'a mut [Option<(Tree<'tx>, Seal)>; TABLES_MAX],
+        table: Table,
+    ) -> Result<&'a mut (Tree<'tx>, Seal)> {
+        let slot = &mut trees[table.slot()];
+        if slot.is_none() {
+            let tree = guarded(table.name(), || inner.open_table(table.definition()))?;
+            *slot = Some((tree, Seal::new(table)));
+        }
+        Ok(slot.as_mut().expect("was filled a line before"))
+    }
+
+    /// Reads the value of a key, verified.
+    pub fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Value<'_>>> {
+        let (tree, seal) = Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
+        let found = Self::note(&mut self.failed, guarded(table.name(), || tree.get(key)))?;
+        found.map(|guard| seal.open(key, guard)).transpose()
+    }
+
+    /// Puts the value that `parts` make up, in order, under a key, and returns the value that was there, verified.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if the replaced value is damaged. The new one stands in the transaction by then, so an
+    /// error must end it.
+    pub fn insert(&mut self, table: Table, key: &[u8], parts: &[&[u8]]) -> Result<Option<Value<'_>>> {
+        let (tree, seal) = Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
+        seal.close(key, parts, &mut self.sealed);
+        let sealed = self.sealed.as_slice();
+        let replaced = Self::note(&mut self.failed, guarded(table.name(), || tree.insert(key, sealed)))?;
+        replaced.map(|guard| seal.open(key, guard)).transpose()
+    }
+
+    /// Removes a key and returns the value that was there, verified.
+    ///
+    /// # Errors
+    ///
+    /// As for [`insert`](Self::insert).
+    pub fn remove(&mut self, table: Table, key: &[u8]) -> Result<Option<Value<'_>>> {
+        let (tree, seal) = Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
+        let removed = Self::note(&mut self.failed, guarded(table.name(), || tree.remove(key)))?;
+        removed.map(|guard| seal.open(key, guard)).transpose()
+    }
+
+    /// Removes the first entries of a range, at most `limit`, and shows each to `removed` before it goes.
+    ///
+    /// Returns how many went. Unlike [`remove`](Self::remove) it does not verify them: it is how damaged data is
+    /// got rid of as well.
+    pub fn remove_first(
+        &mut self,
+        table: Table,
+        range: (Bound<&[u8]>, Bound<&[u8]>),
+        limit: usize,
+        mut removed: impl FnMut(&[u8], &[u8]),
+    ) -> Result<usize> {
+        let (tree, _) = Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
+        let result = guarded(table.name(), || {
+            let mut count = 0;
+            let mut entries = tree.extract_from_if(range, |_, _| true)?;
+            while count < limit {
+                let Some(entry) = entries.next() else { break };
+                let (key, stored) = entry?;
+                removed(key.value(), stored.value().get(crate::seal::SEAL_BYTES..).unwrap_or_default());
+                count += 1;
+            }
+            entries.close()?;
+            Ok::<_, redb::StorageError>(count)
+        });
+        Self::note(&mut self.failed, result)
+    }
+
+    /// Reads the entries of a range, lazily, with the changes made so far.
+    pub fn range(
+        &mut self,
+        table: Table,
+        range: (Bound<&[u8]>, Bound<&[u8]>),
+        direction: Direction,
+    ) -> Result<Entries<'_>> {
+        let (tree, seal) = Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
+        Entries::open(tree, *seal, table, range, direction)
+    }
+
+    /// Appends entries in ascending order behind everything the table holds; several times as fast as
+    /// [`insert`](Self::insert). `entries` hands out stored values, seals included.
+    pub(crate) fn append_sealed<'e>(
+        &mut self,
+        table: Table,
+        entries: impl Iterator<Item = Result<crate::Entry<'e>>>,
+        mut appended: impl FnMut(usize),
+    ) -> Result<()> {
+        let (tree, _) = Self::tree(self.inner, &mut self.trees, table)?;
+        let mut cursor = guarded(table.name(), || tree.upper_bound_mut(Bound::<&[u8]>::Unbounded))?;
+        for entry in entries {
+            let entry = entry?;
+            let (key, stored) = entry.stored();
+            guarded(table.name(), || match cursor.insert_before(key, stored) {
+                Err(redb::CursorError::Storage(error)) => Err(Error::from(error)),
+                Err(other) => Err(Error::corrupt(table.name(), Some(key), other.to_string())),
+                Ok(()) => Ok(()),
+            })?;
+            appended(key.len() + stored.len());
+        }
+        guarded(table.name(), || cursor.close())
+    }
+}
+
+impl fmt::Debug for Transaction<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transaction").field("failed", &self.failed).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,59 @@
+//! The hash chain that ties records together.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The BLAKE3 hash over a record's chunks and the chain before it: it stands for the whole history up to there.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Chain([u8; 32]);
+
+impl Chain {
+    /// The chain before the first record.
+    pub const START: Self = Self([0; 32]);
+
+    /// Returns the chain after a record whose chunks are given in order.
+    #[must_use]
+    pub fn extend(self, chunks: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
+        let mut link = Link::after(self);
+        for chunk in chunks {
+            link.chunk(chunk.as_ref());
+        }
+        link.finish()
+    }
+}
+
+impl fmt::Display for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// One link of the chain, while its record is being written or read.
+#[derive(Clone, Debug)]
+pub(crate) struct Link(blake3::Hasher);
+
+impl Link {
+    pub(crate) fn after(previous: Chain) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&previous.0);
+        Self(hasher)
+    }
+
+    /// Takes a chunk in. Its length goes first, so that bytes cannot wander between chunks.
+    pub(crate) fn chunk(&mut self, chunk: &[u8]) {
+        self.0.update(&(chunk.len() as u64).to_le_bytes());
+        self.0.update(chunk);
+    }
+
+    pub(crate) fn finish(self) -> Chain {
+        Chain(*self.0.finalize().as_bytes())
+    }
+}

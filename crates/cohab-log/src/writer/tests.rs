@@ -1,0 +1,112 @@
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use cohab_core::{Digest, Epoch, InstanceId, Timestamp};
+use proptest::prelude::*;
+
+use super::*;
+use crate::{header, items, parse_chunk_key};
+
+fn head(label: &str) -> Header {
+    Header {
+        version: Version::new(7),
+        epoch: Epoch::new(2),
+        instance: InstanceId::generate(),
+        time: Timestamp::from_micros(1_700_000_000_000_000),
+        label: label.into(),
+        previous: Chain::START,
+    }
+}
+
+type Change3 = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>);
+
+fn as_change((key, before, after): &Change3) -> Option<Change<'_>> {
+    let before_version = Version::new(3);
+    Some(match (before, after) {
+        (None, Some(value)) => Change::Insert { key, value },
+        (Some(before), Some(value)) => Change::Update { key, before, before_version, value },
+        (Some(before), None) => Change::Delete { key, before, before_version },
+        (None, None) => return None,
+    })
+}
+
+fn write(header: &Header, changes: &[(u32, Change3)]) -> (BTreeMap<Vec<u8>, Vec<u8>>, Finished) {
+    let mut chunks = BTreeMap::new();
+    let mut store = |key: &[u8], chunk: &[u8]| -> Result<(), Infallible> {
+        assert!(chunks.insert(key.to_vec(), chunk.to_vec()).is_none(), "a chunk is stored once");
+        Ok(())
+    };
+    let mut record = RecordWriter::begin(header);
+    for (namespace, change) in changes {
+        if let Some(change) = as_change(change) {
+            let Ok(()) = record.change(NamespaceId::new(*namespace), change, &mut store);
+        }
+    }
+    let summary = Summary { namespace: NamespaceId::FIRST, keys: 1, bytes: 2, digest: Digest::EMPTY };
+    let Ok(()) = record.summary(summary, &mut store);
+    let Ok(finished) = record.finish(&mut store);
+    (chunks, finished)
+}
+
+proptest! {
+    #[test]
+    fn a_record_reads_back_as_it_was_written(
+        label in ".{0,20}",
+        changes in prop::collection::vec(
+            (1..4u32, (
+                prop::collection::vec(any::<u8>(), 0..20),
+                prop::option::of(prop::collection::vec(any::<u8>(), 0..70_000)),
+                prop::option::of(prop::collection::vec(any::<u8>(), 0..300)),
+            )),
+            0..12,
+        ),
+    ) {
+        let begin = head(&label);
+        let (chunks, finished) = write(&begin, &changes);
+        prop_assert_eq!(finished.chain, Chain::START.extend(chunks.values()));
+        prop_assert_eq!(finished.bytes, chunks.values().map(|c| c.len() as u64).sum::<u64>());
+        prop_assert_eq!(&header(chunks.values().next().expect("there is one")), &Ok(begin));
+        for (chunk, key) in (0..).zip(chunks.keys()) {
+            prop_assert_eq!(parse_chunk_key(key), Some((Version::new(7), chunk)));
+        }
+        let mut namespace = None;
+        let mut read = Vec::new();
+        let mut end = None;
+        for item in chunks.values().flat_map(|chunk| items(chunk)) {
+            prop_assert_eq!(end, None, "nothing follows the end");
+            match item.expect("was just written") {
+                Item::Namespace(id) => namespace = Some(id),
+                Item::Change(change) => read.push((namespace.expect("is named first"), change)),
+                Item::End { changes } => end = Some(changes),
+                _ => {}
+            }
+        }
+        let written: Vec<_> = changes
+            .iter()
+            .filter_map(|(namespace, change)| Some((NamespaceId::new(*namespace), as_change(change)?)))
+            .collect();
+        prop_assert_eq!(end, Some(written.len() as u64));
+        prop_assert_eq!(read, written);
+    }
+
+    #[test]
+    fn no_bytes_panic_the_decoder(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = items(&bytes).count();
+        let _ = header(&bytes);
+        let _ = parse_chunk_key(&bytes);
+    }
+}
+
+#[test]
+fn a_chunk_stays_under_its_bound_unless_one_change_is_larger() {
+    let value = vec![1; 1000];
+    let small: Vec<_> =
+        (0..1000u32).map(|i| (1, (i.to_be_bytes().to_vec(), None, Some(value.clone())))).collect();
+    let (chunks, _) = write(&head(""), &small);
+    assert!(chunks.len() > 5);
+    assert!(chunks.values().all(|chunk| chunk.len() <= LOG_CHUNK_BYTES));
+
+    let large = [(1, (vec![1], None, Some(vec![2; 3 * LOG_CHUNK_BYTES])))];
+    let (chunks, _) = write(&head(""), &large);
+    assert_eq!(chunks.len(), 3, "what came before it, itself, and the end");
+}

@@ -1,0 +1,215 @@
+//! The catalogue: how records and their keys are laid out in the store.
+//!
+//! ```text
+//! 00                        the store's own row             → Root
+//! 01 ‖ name                 a namespace by name             → NamespaceId
+//! 02 ‖ id                   what is said about a namespace  → Record
+//! 03 ‖ id                   what is counted of its data     → Contents
+//! 04 ‖ name ‖ 00 ‖ id       a dropped namespace by name     → nothing
+//! ```
+//!
+//! An id is four bytes, big endian. Every value begins with one byte that numbers its format, followed by its
+//! fields in postcard's encoding.
+
+use cohab_core::{Epoch, Name, NamespaceId, StoreId, Timestamp, Token, Version};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::{Contents, Record};
+
+/// The format of every value in the catalogue.
+const FORMAT: u8 = 1;
+
+/// The key of the store's own row.
+pub const ROOT_KEY: &[u8] = &[0];
+
+/// The first byte of the rows that find live namespaces by name.
+pub const NAMES: u8 = 1;
+
+const RECORDS: u8 = 2;
+const CONTENTS: u8 = 3;
+
+/// The first byte of the rows that find dropped namespaces by name.
+pub const TRASH: u8 = 4;
+
+/// The store's own row.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Root {
+    /// The store's identity.
+    pub store: StoreId,
+    /// The store and version that this one was copied from, if it was.
+    pub origin: Option<Token>,
+    /// When the store was made.
+    pub created_at: Timestamp,
+    /// The last version committed.
+    pub version: Version,
+    /// The epoch of the writer that committed it.
+    pub epoch: Epoch,
+    /// The identity that the next namespace gets; none once they are used up.
+    pub next_namespace: Option<NamespaceId>,
+    /// The log's chain through the last version.
+    pub chain: [u8; 32],
+    /// The oldest version that the log has a record of.
+    pub log_oldest: Version,
+    /// When that was committed.
+    pub log_oldest_time: Timestamp,
+    /// The bytes of all log records.
+    pub log_bytes: u64,
+}
+
+impl Root {
+    /// The row of a store that nothing was committed to.
+    pub const fn new(store: StoreId, created_at: Timestamp) -> Self {
+        Self {
+            store,
+            origin: None,
+            created_at,
+            version: Version::ZERO,
+            epoch: Epoch::ZERO,
+            next_namespace: Some(NamespaceId::FIRST),
+            chain: [0; 32],
+            log_oldest: Version::new(1),
+            log_oldest_time: created_at,
+            log_bytes: 0,
+        }
+    }
+}
+
+/// Returns the key that finds a live namespace by name.
+pub fn name_key(name: &Name) -> Vec<u8> {
+    prefixed(NAMES, name.as_bytes())
+}
+
+/// Returns the key of what is said about a namespace.
+pub fn record_key(id: NamespaceId) -> [u8; 5] {
+    id_key(RECORDS, id)
+}
+
+/// Returns the key of what is counted of a namespace's data.
+pub fn contents_key(id: NamespaceId) -> [u8; 5] {
+    id_key(CONTENTS, id)
+}
+
+/// Returns the key that finds one dropped namespace.
+pub fn trash_key(name: &Name, id: NamespaceId) -> Vec<u8> {
+    let mut key = trash_prefix(name);
+    key.extend_from_slice(&id.to_be_bytes());
+    key
+}
+
+/// Returns how the keys begin that find the dropped namespaces of one name, the latest last.
+pub fn trash_prefix(name: &Name) -> Vec<u8> {
+    let mut key = prefixed(TRASH, name.as_bytes());
+    // A name holds no zero byte, so no other name's rows come in between.
+    key.push(0);
+    key
+}
+
+/// Returns the id at the end of a key of the trash.
+pub fn trashed_id(key: &[u8]) -> Option<NamespaceId> {
+    key.split_last_chunk().map(|(_, id)| NamespaceId::from_be_bytes(*id))
+}
+
+fn prefixed(kind: u8, rest: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(rest.len() + 6);
+    key.push(kind);
+    key.extend_from_slice(rest);
+    key
+}
+
+fn id_key(kind: u8, id: NamespaceId) -> [u8; 5] {
+    let [a, b, c, d] = id.to_be_bytes();
+    [kind, a, b, c, d]
+}
+
+/// Bytes that are not the catalogue value they should be.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Damaged {
+    /// The value is of a format that this build does not know.
+    #[error("catalogue value has format {found}, this build reads {FORMAT}")]
+    Format {
+        /// The number it begins with.
+        found: u8,
+    },
+    /// The bytes do not decode.
+    #[error("catalogue value does not decode")]
+    Bytes,
+}
+
+/// A value that the catalogue stores.
+pub trait Stored: Serialize + DeserializeOwned {
+    /// Encodes the value.
+    fn encode(&self) -> Vec<u8> {
+        postcard::to_extend(self, vec![FORMAT]).expect("writing into memory does not fail")
+    }
+
+    /// Decodes a value and refuses whatever [`encode`](Self::encode) would not have written.
+    fn decode(bytes: &[u8]) -> Result<Self, Damaged> {
+        match bytes.split_first() {
+            Some((&FORMAT, fields)) => match postcard::take_from_bytes(fields) {
+                Ok((value, [])) => Ok(value),
+                _ => Err(Damaged::Bytes),
+            },
+            Some((&found, _)) => Err(Damaged::Format { found }),
+            None => Err(Damaged::Bytes),
+        }
+    }
+}
+
+impl Stored for Root {}
+impl Stored for Record {}
+impl Stored for Contents {}
+impl Stored for NamespaceId {}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Metadata, Update};
+
+    fn name(text: &str) -> Name {
+        Name::new(text).expect("is a name")
+    }
+
+    #[test]
+    fn values_survive_their_encoding_and_nothing_else_decodes() {
+        let mut record = Record::create(
+            NamespaceId::new(7),
+            Metadata::new(name("a/b")),
+            Version::new(3),
+            Timestamp::from_micros(9),
+        )
+        .expect("is within bounds");
+        record = record
+            .update(&Update::new().label("k", "v").title("t"), Version::new(4))
+            .expect("is within bounds");
+        let encoded = record.encode();
+        assert_eq!(Record::decode(&encoded), Ok(record));
+        for len in 0..encoded.len() {
+            assert!(Record::decode(&encoded[..len]).is_err(), "cut off at {len}");
+        }
+        assert_eq!(Record::decode(&[&encoded[..], &[0]].concat()), Err(Damaged::Bytes), "one byte more");
+        assert_eq!(Record::decode(&[&[9], &encoded[1..]].concat()), Err(Damaged::Format { found: 9 }));
+
+        let root = Root::new(StoreId::generate(), Timestamp::from_micros(1));
+        assert_eq!(Root::decode(&root.encode()), Ok(root));
+    }
+
+    #[test]
+    fn a_name_finds_its_own_trash_and_no_other() {
+        let id = NamespaceId::new(5);
+        assert!(trash_key(&name("a"), id).starts_with(&trash_prefix(&name("a"))));
+        assert!(!trash_key(&name("a/b"), id).starts_with(&trash_prefix(&name("a"))));
+        assert_eq!(trashed_id(&trash_key(&name("a"), id)), Some(id));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_the_decoders(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            let _ = (Record::decode(&bytes), Root::decode(&bytes), Contents::decode(&bytes), trashed_id(&bytes));
+        }
+    }
+}
