@@ -49,8 +49,9 @@ pub const GROUP_BYTES_MAX: usize = 64 << 20;
 
 /// How many bytes of a transaction's log record are collected before they are handed to the engine.
 ///
-/// A little under a power of two, because the engine rounds a large value up to whole pages in powers of two.
-pub const LOG_CHUNK_BYTES: usize = (128 << 10) - 512;
+/// Under a power of two by more than a usual change, because the engine rounds a large value up to whole pages in
+/// powers of two.
+pub const LOG_CHUNK_BYTES: usize = 120 << 10;
 
 /// How many log records one commit may trim on the side.
 pub const TRIM_RECORDS_MAX: usize = 256;

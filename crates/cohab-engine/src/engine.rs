@@ -256,13 +256,13 @@ impl Engine {
         // A panic must not unwind through the open transaction: its pages would leak, and recovery would have to
         // walk the whole file to find them.
         let outcome = catch_unwind(AssertUnwindSafe(|| f(&mut transaction)));
-        let failed = transaction.failed();
+        let (failed, discarded) = (transaction.failed(), transaction.discarded());
         let closed = dropped(transaction);
         if failed || closed.is_err() {
             self.poison();
         }
         match outcome {
-            Ok(Ok(done)) => {
+            Ok(Ok(done)) if !discarded => {
                 closed?;
                 guarded("file", || inner.commit()).map_err(|error| {
                     self.poison();

@@ -1,5 +1,6 @@
 //! Ranges, read lazily and verified entry by entry.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Bound;
 
@@ -149,7 +150,32 @@ impl<'a> Entries<'a> {
     }
 }
 
-pub(crate) fn out_of_order(table: Table, key: &[u8]) -> Error {
+/// Verifies that the gap in which a key would stand is one between two sound entries.
+///
+/// A search that was led astray by one damaged key ends right beside that key, and a damaged branch leads into a
+/// leaf whose neighbours lie on the wrong side of the gap: either way one of the two shows it.
+pub(crate) fn verify_absence(
+    tree: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    seal: Seal,
+    table: Table,
+    key: &[u8],
+) -> Result<()> {
+    let (before, after) = guarded(table.name(), || {
+        let mut cursor = tree.lower_bound(Bound::Included(key))?;
+        Ok::<_, redb::StorageError>((cursor.peek_prev()?, cursor.peek_next()?))
+    })?;
+    let neighbours = [(before, Ordering::Less), (after, Ordering::Greater)];
+    for (entry, expected) in neighbours {
+        let Some((found, value)) = entry else { continue };
+        seal.verify(found.value(), value.value())?;
+        if found.value().cmp(key) != expected {
+            return Err(out_of_order(table, found.value()));
+        }
+    }
+    Ok(())
+}
+
+fn out_of_order(table: Table, key: &[u8]) -> Error {
     Error::corrupt(table.name(), Some(key), "the keys are out of order")
 }
 

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableError};
 
-use crate::entries::{Direction, Entries, out_of_order};
+use crate::entries::{Direction, Entries, verify_absence};
 use crate::guard::guarded;
 use crate::seal::{Seal, Value};
 use crate::table::TABLES_MAX;
@@ -67,31 +67,6 @@ impl Snapshot {
             None => Ok(Entries::empty(table)),
         }
     }
-}
-
-/// Verifies that the gap in which a key would stand is one between two sound entries.
-///
-/// A search that was led astray by one damaged key ends right beside that key, and a damaged branch leads into a
-/// leaf whose neighbours lie on the wrong side of the gap: either way one of the two shows it.
-fn verify_absence(
-    tree: &impl ReadableTable<&'static [u8], &'static [u8]>,
-    seal: Seal,
-    table: Table,
-    key: &[u8],
-) -> Result<()> {
-    let (before, after) = guarded(table.name(), || {
-        let mut cursor = tree.lower_bound(Bound::Included(key))?;
-        Ok::<_, redb::StorageError>((cursor.peek_prev()?, cursor.peek_next()?))
-    })?;
-    let neighbours = [(before, std::cmp::Ordering::Less), (after, std::cmp::Ordering::Greater)];
-    for (entry, expected) in neighbours {
-        let Some((found, value)) = entry else { continue };
-        seal.verify(found.value(), value.value())?;
-        if found.value().cmp(key) != expected {
-            return Err(out_of_order(table, found.value()));
-        }
-    }
-    Ok(())
 }
 
 impl fmt::Debug for Snapshot {

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use redb::{ReadableTable, WriteTransaction};
 
-use crate::entries::{Direction, Entries};
+use crate::entries::{Direction, Entries, verify_absence};
 use crate::guard::guarded;
 use crate::seal::{Seal, Value};
 use crate::table::TABLES_MAX;
@@ -20,16 +20,32 @@ pub struct Transaction<'tx> {
     trees: [Option<(Tree<'tx>, Seal)>; TABLES_MAX],
     sealed: Vec<u8>,
     failed: bool,
+    discarded: bool,
 }
 
 impl<'tx> Transaction<'tx> {
     pub(crate) fn new(inner: &'tx WriteTransaction) -> Self {
-        Self { inner, trees: [const { None }; TABLES_MAX], sealed: Vec::new(), failed: false }
+        Self {
+            inner,
+            trees: [const { None }; TABLES_MAX],
+            sealed: Vec::new(),
+            failed: false,
+            discarded: false,
+        }
     }
 
     /// Whether the system failed an operation, after which redb refuses every further one.
     pub(crate) fn failed(&self) -> bool {
         self.failed
+    }
+
+    /// Lets the transaction end without a commit although its closure succeeds: for one that changed nothing.
+    pub fn discard(&mut self) {
+        self.discarded = true;
+    }
+
+    pub(crate) fn discarded(&self) -> bool {
+        self.discarded
     }
 
     /// Notes a failure before passing it on.
@@ -52,11 +68,13 @@ impl<'tx> Transaction<'tx> {
         Ok(slot.as_mut().expect("was filled a line before"))
     }
 
-    /// Reads the value of a key, verified.
+    /// Reads the value of a key, verified; if there is none, the neighbours are.
     pub fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Value<'_>>> {
         let (tree, seal) = Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
-        let found = Self::note(&mut self.failed, guarded(table.name(), || tree.get(key)))?;
-        found.map(|guard| seal.open(key, guard)).transpose()
+        match Self::note(&mut self.failed, guarded(table.name(), || tree.get(key)))? {
+            Some(guard) => seal.open(key, guard).map(Some),
+            None => Self::note(&mut self.failed, verify_absence(tree, *seal, table, key)).map(|()| None),
+        }
     }
 
     /// Puts the value that `parts` make up, in order, under a key, and returns the value that was there, verified.

@@ -202,6 +202,24 @@ pub fn replace_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>
     sync_dir(dir)
 }
 
+/// Makes a directory for unfinished work within another; it is removed with everything in it when dropped.
+pub fn temp_dir(dir: &Path) -> Result<TempDir> {
+    let made = tempfile::Builder::new().prefix(".cohab-").tempdir_in(dir);
+    made.map(TempDir).map_err(|error| Error::io("creating a directory in", dir, error))
+}
+
+/// A private directory that goes when it is dropped.
+#[derive(Debug)]
+#[must_use = "the directory is removed when this is dropped"]
+pub struct TempDir(tempfile::TempDir);
+
+impl TempDir {
+    /// Returns where it is.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
 /// Makes the names in a directory durable: a file that was created or renamed is there after a power cut.
 pub fn sync_dir(path: &Path) -> Result<()> {
     if cfg!(unix) {

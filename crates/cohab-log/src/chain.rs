@@ -13,10 +13,20 @@ impl Chain {
     /// The chain before the first record.
     pub const START: Self = Self([0; 32]);
 
+    /// Wraps the 32 bytes that stand for a history.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Returns the 32 bytes.
+    pub const fn to_bytes(self) -> [u8; 32] {
+        self.0
+    }
+
     /// Returns the chain after a record whose chunks are given in order.
     #[must_use]
     pub fn extend(self, chunks: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
-        let mut link = Link::after(self);
+        let mut link = ChainBuilder::after(self);
         for chunk in chunks {
             link.chunk(chunk.as_ref());
         }
@@ -38,22 +48,24 @@ impl fmt::Debug for Chain {
 
 /// One link of the chain, while its record is being written or read.
 #[derive(Clone, Debug)]
-pub(crate) struct Link(blake3::Hasher);
+pub struct ChainBuilder(blake3::Hasher);
 
-impl Link {
-    pub(crate) fn after(previous: Chain) -> Self {
+impl ChainBuilder {
+    /// Begins the link that follows `previous`.
+    pub fn after(previous: Chain) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&previous.0);
         Self(hasher)
     }
 
     /// Takes a chunk in. Its length goes first, so that bytes cannot wander between chunks.
-    pub(crate) fn chunk(&mut self, chunk: &[u8]) {
+    pub fn chunk(&mut self, chunk: &[u8]) {
         self.0.update(&(chunk.len() as u64).to_le_bytes());
         self.0.update(chunk);
     }
 
-    pub(crate) fn finish(self) -> Chain {
+    /// Returns the chain with the record in it.
+    pub fn finish(self) -> Chain {
         Chain(*self.0.finalize().as_bytes())
     }
 }

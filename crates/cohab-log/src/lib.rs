@@ -26,7 +26,7 @@
 //!     Ok(())
 //! };
 //! let mut record = RecordWriter::begin(&header);
-//! record.change(NamespaceId::FIRST, Change::Insert { key: b"k", value: b"v" }, &mut store)?;
+//! record.change(NamespaceId::FIRST, Change::Insert { key: b"k", value: b"v" });
 //! let end = record.finish(&mut store)?;
 //!
 //! assert_eq!(chunks.len(), 1);
@@ -41,7 +41,7 @@ mod record;
 mod retention;
 mod writer;
 
-pub use chain::Chain;
+pub use chain::{Chain, ChainBuilder};
 pub use record::{
     Change, Damaged, Header, Item, Items, Summary, chunk_key, header, items, parse_chunk_key, record_start,
 };

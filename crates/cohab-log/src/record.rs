@@ -84,10 +84,6 @@ impl<'a> Change<'a> {
             Self::Delete { .. } => None,
         }
     }
-
-    pub(crate) fn bytes(&self) -> usize {
-        self.key().len() + self.before().map_or(0, <[u8]>::len) + self.after().map_or(0, <[u8]>::len)
-    }
 }
 
 /// What a namespace holds after the transaction.

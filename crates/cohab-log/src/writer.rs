@@ -4,19 +4,17 @@ use cohab_core::limits::LOG_CHUNK_BYTES;
 use cohab_core::{NamespaceId, Version};
 
 use crate::Chain;
-use crate::chain::Link;
+use crate::chain::ChainBuilder;
 use crate::record::{Change, Header, Item, Summary, chunk_key};
 
-/// Room for an item's own bytes beside its keys and values.
-const ITEM_OVERHEAD: usize = 64;
-
-/// Writes one record. Items go out to the `store` callback of each call as chunks fill up.
+/// Writes one record.
 ///
-/// Memory: one chunk, or one change if that is larger.
+/// Adding to it only fills a buffer. Whoever adds asks [`is_full`](Self::is_full) now and then and hands the chunk
+/// on with [`flush`](Self::flush), so that memory stays at one chunk, or one change if that is larger.
 #[derive(Debug)]
 pub struct RecordWriter {
     version: Version,
-    link: Link,
+    link: ChainBuilder,
     buffer: Vec<u8>,
     chunk: u32,
     namespace: Option<NamespaceId>,
@@ -41,7 +39,7 @@ impl RecordWriter {
     pub fn begin(header: &Header) -> Self {
         let mut record = Self {
             version: header.version,
-            link: Link::after(header.previous),
+            link: ChainBuilder::after(header.previous),
             buffer: Vec::new(),
             chunk: 0,
             namespace: None,
@@ -53,89 +51,56 @@ impl RecordWriter {
     }
 
     /// Adds a change of a key.
-    pub fn change<E>(
-        &mut self,
-        namespace: NamespaceId,
-        change: Change<'_>,
-        store: &mut impl FnMut(&[u8], &[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.make_room(change.bytes(), store)?;
+    pub fn change(&mut self, namespace: NamespaceId, change: Change<'_>) {
         if self.namespace != Some(namespace) {
             self.namespace = Some(namespace);
             self.encode(&Item::Namespace(namespace));
         }
         self.encode(&Item::Change(change));
         self.changes += 1;
-        Ok(())
     }
 
     /// Adds a change of metadata, as the catalogue's records before and after.
-    pub fn metadata<E>(
-        &mut self,
-        namespace: NamespaceId,
-        before: Option<&[u8]>,
-        after: Option<&[u8]>,
-        store: &mut impl FnMut(&[u8], &[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.make_room(before.map_or(0, <[u8]>::len) + after.map_or(0, <[u8]>::len), store)?;
+    pub fn metadata(&mut self, namespace: NamespaceId, before: Option<&[u8]>, after: Option<&[u8]>) {
         let (before, after) = (before.map(serde_bytes::Bytes::new), after.map(serde_bytes::Bytes::new));
         self.encode(&Item::Metadata { namespace, before, after });
-        Ok(())
     }
 
     /// Notes that a namespace with history off was changed.
-    pub fn unrecorded<E>(
-        &mut self,
-        namespace: NamespaceId,
-        changes: u64,
-        store: &mut impl FnMut(&[u8], &[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.make_room(0, store)?;
+    pub fn unrecorded(&mut self, namespace: NamespaceId, changes: u64) {
         self.encode(&Item::Unrecorded { namespace, changes });
-        Ok(())
     }
 
     /// Sums up a namespace that the transaction touched.
-    pub fn summary<E>(
-        &mut self,
-        summary: Summary,
-        store: &mut impl FnMut(&[u8], &[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.make_room(0, store)?;
+    pub fn summary(&mut self, summary: Summary) {
         self.encode(&Item::Summary(summary));
-        Ok(())
     }
 
-    /// Ends the record and hands out its last chunk.
-    pub fn finish<E>(mut self, store: &mut impl FnMut(&[u8], &[u8]) -> Result<(), E>) -> Result<Finished, E> {
-        self.encode(&Item::End { changes: self.changes });
-        self.flush(store)?;
-        Ok(Finished { chain: self.link.finish(), bytes: self.bytes, changes: self.changes })
+    /// Returns whether a chunk's worth has come together.
+    pub fn is_full(&self) -> bool {
+        self.buffer.len() >= LOG_CHUNK_BYTES
     }
 
-    fn make_room<E>(
-        &mut self,
-        bytes: usize,
-        store: &mut impl FnMut(&[u8], &[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        if self.buffer.len() + bytes + ITEM_OVERHEAD > LOG_CHUNK_BYTES && !self.buffer.is_empty() {
-            self.flush(store)?;
-        }
-        Ok(())
-    }
-
-    fn encode(&mut self, item: &Item<'_>) {
-        let buffer = std::mem::take(&mut self.buffer);
-        self.buffer = postcard::to_extend(item, buffer).expect("writing into memory does not fail");
-    }
-
-    fn flush<E>(&mut self, store: &mut impl FnMut(&[u8], &[u8]) -> Result<(), E>) -> Result<(), E> {
+    /// Hands what has come together to `store`, as the key and the bytes of a chunk.
+    pub fn flush<E>(&mut self, store: impl FnOnce(&[u8], &[u8]) -> Result<(), E>) -> Result<(), E> {
         store(&chunk_key(self.version, self.chunk), &self.buffer)?;
         self.link.chunk(&self.buffer);
         self.bytes += self.buffer.len() as u64;
         self.chunk += 1;
         self.buffer.clear();
         Ok(())
+    }
+
+    /// Ends the record and hands out its last chunk.
+    pub fn finish<E>(mut self, store: impl FnOnce(&[u8], &[u8]) -> Result<(), E>) -> Result<Finished, E> {
+        self.encode(&Item::End { changes: self.changes });
+        self.flush(store)?;
+        Ok(Finished { chain: self.link.finish(), bytes: self.bytes, changes: self.changes })
+    }
+
+    fn encode(&mut self, item: &Item<'_>) {
+        let buffer = std::mem::take(&mut self.buffer);
+        self.buffer = postcard::to_extend(item, buffer).expect("writing into memory does not fail");
     }
 }
 

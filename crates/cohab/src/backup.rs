@@ -1,0 +1,98 @@
+//! Backups, and stores made from them.
+
+use std::path::Path;
+use std::time::Duration;
+
+use cohab_core::StoreId;
+use cohab_core::limits::CACHE_BYTES;
+use cohab_engine::CopyProgress;
+use cohab_lock::Holder;
+use cohab_namespace::catalog::{ROOT_KEY, Root, Stored};
+
+use crate::directory::{Card, Directory};
+use crate::layout::{CATALOG, TABLES};
+use crate::verify::Progress;
+use crate::{Error, Kind, Options, Result, Role, Snapshot, Store, Version};
+
+impl Store {
+    /// Writes the store as it is after the last commit into one file, while the writer goes on.
+    ///
+    /// The file holds everything: namespaces, data, log. It is verified entry by entry as it is written, appears
+    /// under its name once it is complete and durable, and opens for reading as a store does. Returns the version it
+    /// holds.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Exists`] if there is a file of that name; [`Kind::Corrupt`] if an entry is damaged.
+    pub fn backup(&self, file: impl AsRef<Path>, progress: impl FnMut(Progress)) -> Result<Version> {
+        self.snapshot()?.backup(file, progress)
+    }
+
+    /// Makes a new store from a backup, with an identity of its own, and opens it for writing.
+    ///
+    /// Versions go on from where the backup was taken; [`Snapshot::origin`] says from where that is.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Exists`] if there is a store at `path`; [`Kind::InvalidInput`] if the file is no backup.
+    pub fn restore(
+        backup: impl AsRef<Path>,
+        path: impl AsRef<Path>,
+        progress: impl FnMut(Progress),
+    ) -> Result<Self> {
+        let source = Self::options().role(Role::Reader).open(backup)?.snapshot()?;
+        let directory = Directory::create(path.as_ref())?;
+        let lock = directory.writer_lock().acquire(&Holder::this_process("restore"), Duration::ZERO)?;
+        if directory.is_store() || directory.data().exists() {
+            let message = format!("there is a store at {} already", path.as_ref().display());
+            return Err(
+                Error::new(Kind::Exists, message).hint("restore into a directory that does not exist yet")
+            );
+        }
+        let mut root = source.state().root.clone();
+        root.origin = Some(source.token());
+        root.store = StoreId::generate();
+        source.copy(&directory.data(), Some(&root), progress)?;
+        directory.write_card(Card::new(root.store))?;
+        drop(lock);
+        Options::default().create(false).open(path)
+    }
+}
+
+impl Snapshot {
+    /// Writes this very snapshot into one file; see [`Store::backup`].
+    pub fn backup(&self, file: impl AsRef<Path>, progress: impl FnMut(Progress)) -> Result<Version> {
+        let path = file.as_ref();
+        if path.symlink_metadata().is_ok() {
+            let message = format!("{} exists already", path.display());
+            return Err(Error::new(Kind::Exists, message).hint("name a file that does not exist yet"));
+        }
+        self.copy(path, None, progress)?;
+        Ok(self.version())
+    }
+
+    /// Copies the snapshot into a file that appears when it is complete, with another root row if one is given.
+    fn copy(&self, path: &Path, root: Option<&Root>, mut progress: impl FnMut(Progress)) -> Result<()> {
+        let dir = cohab_fs::parent(path);
+        let failed = |error: std::io::Error| {
+            Error::new(Kind::Io, format!("writing {} failed", path.display())).source(error)
+        };
+        let unfinished = cohab_fs::temp_dir(dir)?;
+        let copy = unfinished.path().join("copy");
+        let options = cohab_engine::Options::new(TABLES).cache_bytes(CACHE_BYTES);
+        self.state().engine.copy_to(
+            &copy,
+            options,
+            TABLES,
+            |CopyProgress { entries, bytes, .. }| progress(Progress { entries, bytes, total: None }),
+            |tx| match root {
+                Some(root) => tx.insert(CATALOG, ROOT_KEY, &[&root.encode()]).map(drop),
+                None => Ok(()),
+            },
+        )?;
+        // Never over a file that somebody made meanwhile.
+        std::fs::hard_link(&copy, path).map_err(failed)?;
+        drop(unfinished);
+        Ok(cohab_fs::sync_dir(dir)?)
+    }
+}

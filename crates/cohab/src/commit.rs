@@ -1,0 +1,216 @@
+//! The commit path: one engine transaction, and the logical transactions that share it.
+//!
+//! Every change of a store goes through here. A [`Commit`] opens one transaction of the engine; one or more
+//! [`Transaction`]s follow each other in it, each with its own version and log record; [`Commit::finish`] writes
+//! what they have in common – the namespaces' contents, the store's own row – and trims the log on the side. Then
+//! the engine makes all of it durable at once.
+
+use std::collections::HashMap;
+
+use cohab_core::{NamespaceId, Timestamp, Version};
+use cohab_log::LogExtent;
+use cohab_namespace::catalog::{ROOT_KEY, Root, Stored, contents_key, name_key, record_key};
+use cohab_namespace::{Contents, Record};
+
+use crate::layout::CATALOG;
+use crate::store::Inner;
+use crate::{Batch, Error, Kind, Name, Result, Transaction, maintain};
+
+/// An engine transaction under way.
+pub(crate) struct Commit<'c, 'tx> {
+    pub(crate) tx: &'c mut cohab_engine::Transaction<'tx>,
+    pub(crate) inner: &'c Inner,
+    pub(crate) root: Root,
+    pub(crate) now: Timestamp,
+    names: HashMap<String, NamespaceId>,
+    namespaces: HashMap<NamespaceId, Open>,
+    /// Set once there is something to commit.
+    pub(crate) changed: bool,
+    /// Set when an operation failed half-way: nothing of this may be committed.
+    pub(crate) broken: bool,
+}
+
+/// A namespace that the transaction has met.
+pub(crate) struct Open {
+    pub(crate) record: Record,
+    pub(crate) contents: Contents,
+    /// The last version here that changed its data.
+    pub(crate) changed_in: Option<Version>,
+    /// How many of that version's changes went without a record.
+    pub(crate) unrecorded: u64,
+}
+
+/// Runs `f` in one engine transaction and commits what it did.
+pub(crate) fn run<T>(
+    inner: &Inner,
+    f: impl for<'c, 'tx> FnOnce(Commit<'c, 'tx>) -> Result<(Commit<'c, 'tx>, T)>,
+) -> Result<T> {
+    inner.engine.write(|tx| {
+        let (commit, value) = f(Commit::begin(tx, inner)?)?;
+        commit.finish()?;
+        Ok(value)
+    })
+}
+
+/// Commits batches together, each at a version of its own or not at all.
+pub(crate) fn run_group(inner: &Inner, batches: &[Batch]) -> Vec<Result<Version>> {
+    let mut results: Vec<Option<Result<Version>>> = batches.iter().map(|_| None).collect();
+    // One round, unless a batch meets damage after it was admitted.
+    loop {
+        let mut broken = None;
+        let outcome = run(inner, |mut commit| {
+            for (index, batch) in batches.iter().enumerate() {
+                if matches!(results[index], Some(Err(_))) {
+                    continue;
+                }
+                let mut transaction = Transaction::begin(commit);
+                let done = batch.admit(&mut transaction).and_then(|()| batch.apply(&mut transaction));
+                if transaction.is_broken() {
+                    let error = done.err().unwrap_or_else(|| Error::corrupt("a batch could not be applied"));
+                    let told = error.duplicate();
+                    broken = Some((index, error));
+                    return Err(told);
+                }
+                match done {
+                    Ok(()) => {
+                        let (next, version) = transaction.finish()?;
+                        results[index] = Some(Ok(version));
+                        commit = next;
+                    }
+                    Err(refused) => {
+                        results[index] = Some(Err(refused));
+                        commit = transaction.abandon();
+                    }
+                }
+            }
+            Ok((commit, ()))
+        });
+        match (outcome, broken) {
+            (Ok(()), _) => break,
+            // One batch met damage: the others go again without it.
+            (Err(_), Some((index, error))) => results[index] = Some(Err(error)),
+            (Err(error), None) => {
+                for result in &mut results {
+                    if !matches!(result, Some(Err(_))) {
+                        *result = Some(Err(error.duplicate()));
+                    }
+                }
+                break;
+            }
+        }
+    }
+    results.into_iter().map(|result| result.expect("every batch was either committed or refused")).collect()
+}
+
+impl<'c, 'tx> Commit<'c, 'tx> {
+    fn begin(tx: &'c mut cohab_engine::Transaction<'tx>, inner: &'c Inner) -> Result<Self> {
+        let row =
+            tx.get(CATALOG, ROOT_KEY)?.ok_or_else(|| Error::corrupt("the store's own row is missing"))?;
+        let root = Root::decode(&row)?;
+        drop(row);
+        let now = inner.options.clock.now();
+        let (names, namespaces) = (HashMap::new(), HashMap::new());
+        Ok(Self { tx, inner, root, now, names, namespaces, changed: false, broken: false })
+    }
+
+    /// Finds a live namespace, or `None` if no namespace has this name.
+    pub(crate) fn find(&mut self, name: &str) -> Result<Option<NamespaceId>> {
+        if let Some(&id) = self.names.get(name) {
+            return Ok(Some(id));
+        }
+        let name = Name::new(name)?;
+        let Some(row) = self.tx.get(CATALOG, &name_key(&name))? else { return Ok(None) };
+        let id = NamespaceId::decode(&row)?;
+        drop(row);
+        self.load(id)?;
+        self.names.insert(name.into(), id);
+        Ok(Some(id))
+    }
+
+    /// Finds a live namespace that has to be there.
+    pub(crate) fn require(&mut self, name: &str) -> Result<NamespaceId> {
+        self.find(name)?.ok_or_else(|| no_namespace(name))
+    }
+
+    /// Loads a namespace's records, live or dropped.
+    pub(crate) fn load(&mut self, id: NamespaceId) -> Result<&mut Open> {
+        if !self.namespaces.contains_key(&id) {
+            let lost = || Error::corrupt(format!("the catalogue has no record of namespace #{id}"));
+            let record = Record::decode(&self.tx.get(CATALOG, &record_key(id))?.ok_or_else(lost)?)?;
+            let contents = Contents::decode(&self.tx.get(CATALOG, &contents_key(id))?.ok_or_else(lost)?)?;
+            self.keep(Open { record, contents, changed_in: None, unrecorded: 0 });
+        }
+        Ok(self.open(id))
+    }
+
+    /// Keeps a namespace that was just created.
+    pub(crate) fn keep(&mut self, open: Open) {
+        self.namespaces.insert(open.record.id, open);
+    }
+
+    /// Forgets which name is whose, after names have changed.
+    pub(crate) fn forget_names(&mut self) {
+        self.names.clear();
+    }
+
+    /// Forgets a namespace that is gone for good.
+    pub(crate) fn forget(&mut self, id: NamespaceId) {
+        self.namespaces.remove(&id);
+        self.forget_names();
+    }
+
+    /// Returns a namespace that was met before.
+    pub(crate) fn open(&mut self, id: NamespaceId) -> &mut Open {
+        self.namespaces.get_mut(&id).expect("ids are handed out by `find`, which keeps what they stand for")
+    }
+
+    /// Returns a namespace if it was met and is still there.
+    pub(crate) fn opened(&mut self, id: NamespaceId) -> Option<&mut Open> {
+        self.namespaces.get_mut(&id)
+    }
+
+    /// The engine's transaction and a namespace met before, at the same time.
+    pub(crate) fn split(&mut self, id: NamespaceId) -> (&mut cohab_engine::Transaction<'tx>, &mut Open) {
+        let open = self.namespaces.get_mut(&id);
+        (&mut *self.tx, open.expect("ids are handed out by `find`, which keeps what they stand for"))
+    }
+
+    /// Writes what the transactions have in common. The engine commits when this has returned.
+    fn finish(mut self) -> Result<()> {
+        if self.broken {
+            return Err(Error::new(
+                Kind::Aborted,
+                "an operation of the transaction failed, so it was not committed",
+            ));
+        }
+        if !self.changed {
+            self.tx.discard();
+            return Ok(());
+        }
+        for (id, open) in &self.namespaces {
+            if open.changed_in.is_some() {
+                self.tx.insert(CATALOG, &contents_key(*id), &[&open.contents.encode()])?;
+            }
+        }
+        let retention = &self.inner.options.retention;
+        if extent(&self.root).is_trim_due(retention, self.now) {
+            maintain::trim_step(self.tx, &mut self.root, retention, self.now)?;
+        }
+        self.tx.insert(CATALOG, ROOT_KEY, &[&self.root.encode()])?;
+        Ok(())
+    }
+}
+
+pub(crate) fn extent(root: &Root) -> LogExtent {
+    LogExtent {
+        oldest: root.log_oldest,
+        oldest_time: root.log_oldest_time,
+        newest: root.version,
+        bytes: root.log_bytes,
+    }
+}
+
+pub(crate) fn no_namespace(name: &str) -> Error {
+    Error::new(Kind::NotFound, format!("there is no namespace `{name}`"))
+        .hint("create it first; on the command line with `cohab ns create` or `--create`")
+}

@@ -1,0 +1,147 @@
+//! A store's directory: which files it has, and the card that says what it is.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use cohab_core::StoreId;
+use cohab_lock::LockFile;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Kind, Result};
+
+/// The format that this build writes.
+const FORMAT: u32 = 1;
+
+/// The card of a store: written once, replaced as a whole, readable by every version there will be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Card {
+    pub(crate) store: StoreId,
+    /// The format in which the store is written.
+    pub(crate) format: u32,
+    /// The oldest format whose software may open the store.
+    pub(crate) oldest_format: u32,
+}
+
+impl Card {
+    pub(crate) fn new(store: StoreId) -> Self {
+        Self { store, format: FORMAT, oldest_format: FORMAT }
+    }
+}
+
+/// Where the files of a store are.
+#[derive(Clone, Debug)]
+pub(crate) struct Directory {
+    root: PathBuf,
+}
+
+impl Directory {
+    /// Uses a directory that is there and ours.
+    pub(crate) fn existing(root: &Path) -> Result<Self> {
+        let hint = "point to the directory itself";
+        cohab_fs::check_dir(root).map_err(|error| match error {
+            cohab_fs::Error::NotFound(_) => missing(root),
+            other => Error::from(other).hint(hint),
+        })?;
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// Makes the directory, or uses one that is empty or holds a store.
+    pub(crate) fn create(root: &Path) -> Result<Self> {
+        let created = cohab_fs::create_dir(root).map_err(|error| match error {
+            cohab_fs::Error::NotFound(_) => {
+                let parent = cohab_fs::parent(root).display();
+                let message = format!("cannot create {}: {parent} does not exist", root.display());
+                Error::new(Kind::NotFound, message).hint("create that directory first")
+            }
+            other => Error::from(other),
+        })?;
+        let directory = Self { root: root.to_owned() };
+        if created {
+            cohab_fs::sync_dir(cohab_fs::parent(root))?;
+        } else if !directory.is_store() && !directory.is_blank()? {
+            let message = format!("{} is neither empty nor a store", root.display());
+            return Err(Error::invalid(message).hint("name a directory that does not exist yet"));
+        }
+        Ok(directory)
+    }
+
+    /// Whether the directory holds nothing but what an interrupted creation leaves.
+    fn is_blank(&self) -> Result<bool> {
+        let failed = |error: io::Error| {
+            Error::new(Kind::Io, format!("reading the directory {} failed", self.root.display()))
+                .source(error)
+        };
+        for entry in fs::read_dir(&self.root).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            let ours = ["writer.lock", "writer.json", "store.redb"].iter().any(|known| name == *known)
+                || name.as_encoded_bytes().starts_with(b".cohab-");
+            if !ours {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    pub(crate) fn is_store(&self) -> bool {
+        self.card_path().symlink_metadata().is_ok()
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.root.join("store.redb")
+    }
+
+    fn card_path(&self) -> PathBuf {
+        self.root.join("store.json")
+    }
+
+    pub(crate) fn writer_lock(&self) -> LockFile {
+        LockFile::in_dir(&self.root, "writer")
+    }
+
+    /// Reads the card, or `None` if there is none yet.
+    pub(crate) fn card(&self) -> Result<Option<Card>> {
+        #[derive(Deserialize)]
+        struct Formats {
+            format: u32,
+            oldest_format: u32,
+        }
+        let path = self.card_path();
+        let mut file = match cohab_fs::open(&path, cohab_fs::Access::Read) {
+            Ok(file) => file,
+            Err(cohab_fs::Error::NotFound(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let mut text = String::new();
+        io::Read::read_to_string(&mut file, &mut text).map_err(|error| {
+            Error::new(Kind::Io, format!("reading {} failed", path.display())).source(error)
+        })?;
+        let damaged = |error: serde_json::Error| {
+            Error::new(Kind::Corrupt, format!("{} is damaged: {error}", path.display()))
+                .hint("run `cohab doctor --repair`, which writes it anew from store.redb")
+        };
+        // The formats first: what else a newer card holds is not for this build to judge.
+        let formats: Formats = serde_json::from_str(&text).map_err(damaged)?;
+        if formats.oldest_format > FORMAT {
+            let (format, path) = (formats.format, self.root.display());
+            let message = format!("{path} is written in format {format}; this build reads format {FORMAT}");
+            return Err(Error::new(Kind::Format, message).hint("open it with a newer cohab"));
+        }
+        serde_json::from_str(&text).map(Some).map_err(damaged)
+    }
+
+    pub(crate) fn write_card(&self, card: Card) -> Result<()> {
+        let mut text = serde_json::to_vec_pretty(&card).expect("plain fields always serialize");
+        text.push(b'\n');
+        Ok(cohab_fs::replace(&self.card_path(), &text)?)
+    }
+}
+
+pub(crate) fn missing(root: &Path) -> Error {
+    Error::new(Kind::NotFound, format!("there is no store at {}", root.display()))
+        .hint("`cohab init` makes one, or name another place with --store")
+}

@@ -1,0 +1,290 @@
+//! The one error type of the facade.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use cohab_lock::Holder;
+
+use crate::batch::Refusal;
+
+/// The facade's result type.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What the caller can do about an error.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Kind {
+    /// The store, namespace or version is not there. Create it, or name another.
+    NotFound,
+    /// Something of that name is there already.
+    Exists,
+    /// The input breaks a rule or a bound; the message names both. Nothing was done.
+    InvalidInput,
+    /// Another process holds the writer's lock: [`Error::holder`]. Wait, or work through it.
+    Busy,
+    /// A precondition failed, or a namespace is protected or not empty. Read again and decide anew.
+    Conflict,
+    /// Data on disk is damaged. Nothing wrong was returned. Restore a backup, or drop the namespace named.
+    Corrupt,
+    /// The store was written in a format that this build does not read. Use a newer cohab.
+    Format,
+    /// The last writer died and the store must be recovered by somebody who may write there.
+    NeedsRecovery,
+    /// An earlier commit failed; call [`Store::reopen`](crate::Store::reopen).
+    Poisoned,
+    /// The commit failed and may or may not be in the store; call [`Store::reopen`](crate::Store::reopen) and look.
+    CommitUnknown,
+    /// The handle only reads.
+    ReadOnly,
+    /// The operation needs the store to itself, but snapshots are open. Drop them, or try later.
+    InUse,
+    /// The handle was closed or reopened since the snapshot was taken. Take a new one.
+    Closed,
+    /// A stored key or value does not decode as the type it was asked for.
+    Decode,
+    /// The application's own closure gave up: [`Error::abort`].
+    Aborted,
+    /// The operating system refused an operation; [`source`](StdError::source) says why.
+    Io,
+}
+
+impl Kind {
+    /// Returns the kind's name in snake_case, as machine-readable output carries it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Exists => "exists",
+            Self::InvalidInput => "invalid_input",
+            Self::Busy => "busy",
+            Self::Conflict => "conflict",
+            Self::Corrupt => "corrupt",
+            Self::Format => "format",
+            Self::NeedsRecovery => "needs_recovery",
+            Self::Poisoned => "poisoned",
+            Self::CommitUnknown => "commit_unknown",
+            Self::ReadOnly => "read_only",
+            Self::InUse => "in_use",
+            Self::Closed => "closed",
+            Self::Decode => "decode",
+            Self::Aborted => "aborted",
+            Self::Io => "io",
+        }
+    }
+}
+
+/// Whatever goes wrong in cohab. [`kind`](Self::kind) says what to do, the message what happened to what.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: Kind,
+    message: String,
+    hint: Option<String>,
+    holder: Option<Holder>,
+    refusals: Vec<Refusal>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+        let (message, refusals) = (message.into(), Vec::new());
+        Self(Box::new(Inner { kind, message, hint: None, holder: None, refusals, source: None }))
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Kind::InvalidInput, message)
+    }
+
+    pub(crate) fn corrupt(message: impl Into<String>) -> Self {
+        Self::new(Kind::Corrupt, message)
+            .hint("run `cohab verify` to see how far the damage goes; restore a backup of what it names")
+    }
+
+    pub(crate) fn refused(refusals: Vec<Refusal>) -> Self {
+        let list: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+        let mut error = Self::new(Kind::Conflict, list.join("; "));
+        error.0.refusals = refusals;
+        error
+    }
+
+    /// Wraps an application's own error, to leave a [`write`](crate::Store::write) without committing.
+    ///
+    /// [`source`](StdError::source) gives it back.
+    pub fn abort(reason: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::new(Kind::Aborted, "the transaction was given up").source(reason)
+    }
+
+    /// Tells several callers of one failure; the cause goes into the message, because it cannot be shared.
+    pub(crate) fn duplicate(&self) -> Self {
+        let message = match &self.0.source {
+            Some(source) => format!("{}: {source}", self.0.message),
+            None => self.0.message.clone(),
+        };
+        let mut error = Self::new(self.0.kind, message);
+        error.0.hint.clone_from(&self.0.hint);
+        error
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// Returns what the caller can do about it.
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// Returns what to do next, where there is something particular to say.
+    pub fn hint_text(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
+    /// Returns who holds the lock, for [`Kind::Busy`], if the holder left word.
+    pub fn holder(&self) -> Option<&Holder> {
+        self.0.holder.as_ref()
+    }
+
+    /// Returns every precondition of a batch that failed.
+    pub fn refusals(&self) -> &[Refusal] {
+        &self.0.refusals
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.0.kind, self.0.message)?;
+        if let Some(source) = &self.0.source {
+            write!(f, " ({source:?})")?;
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<cohab_core::NameError> for Error {
+    fn from(error: cohab_core::NameError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl From<std::convert::Infallible> for Error {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
+impl From<cohab_namespace::Error> for Error {
+    fn from(error: cohab_namespace::Error) -> Self {
+        let kind = match error {
+            cohab_namespace::Error::Protected { .. }
+            | cohab_namespace::Error::NotEmpty { .. }
+            | cohab_namespace::Error::Conflict { .. } => Kind::Conflict,
+            _ => Kind::InvalidInput,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<cohab_namespace::catalog::Damaged> for Error {
+    fn from(error: cohab_namespace::catalog::Damaged) -> Self {
+        match error {
+            cohab_namespace::catalog::Damaged::Format { .. } => {
+                Self::new(Kind::Format, error.to_string()).hint("open the store with the cohab that wrote it")
+            }
+            _ => Self::corrupt(error.to_string()),
+        }
+    }
+}
+
+impl From<cohab_log::Damaged> for Error {
+    fn from(error: cohab_log::Damaged) -> Self {
+        Self::corrupt(error.to_string())
+    }
+}
+
+impl From<cohab_fs::Error> for Error {
+    fn from(error: cohab_fs::Error) -> Self {
+        match error {
+            cohab_fs::Error::NotFound(_) => Self::new(Kind::NotFound, error.to_string()),
+            cohab_fs::Error::Untrusted { .. } => Self::invalid(error.to_string()),
+            other => {
+                let message = other.to_string();
+                match StdError::source(&other).and_then(|source| source.downcast_ref::<std::io::Error>()) {
+                    Some(source) => Self::new(Kind::Io, message).source(copy_of(source)),
+                    None => Self::new(Kind::Io, message),
+                }
+            }
+        }
+    }
+}
+
+/// An I/O error cannot be cloned, but its number and text can.
+fn copy_of(error: &std::io::Error) -> std::io::Error {
+    error.raw_os_error().map_or_else(
+        || std::io::Error::new(error.kind(), error.to_string()),
+        std::io::Error::from_raw_os_error,
+    )
+}
+
+impl From<cohab_lock::Error> for Error {
+    fn from(error: cohab_lock::Error) -> Self {
+        let message = error.to_string();
+        match error {
+            cohab_lock::Error::Busy { holder, .. } => {
+                let mut error = Self::new(Kind::Busy, message);
+                error.0.holder = holder.map(|holder| *holder);
+                error.hint(
+                    "wait for it (`--wait SECONDS`), let it do the work, or end it; reading needs no lock",
+                )
+            }
+            cohab_lock::Error::File(error) => error.into(),
+            cohab_lock::Error::Io { source, .. } => Self::new(Kind::Io, message).source(source),
+            _ => Self::new(Kind::Io, message),
+        }
+    }
+}
+
+impl From<cohab_engine::Error> for Error {
+    fn from(error: cohab_engine::Error) -> Self {
+        use cohab_engine::Error as E;
+        let message = error.to_string();
+        match error {
+            E::NotFound(_) => Self::new(Kind::NotFound, message),
+            E::Untrusted { .. } => Self::invalid(message),
+            E::Locked(_) => {
+                Self::new(Kind::Busy, message).hint("wait until the other process has closed the store")
+            }
+            E::NeedsRecovery(_) => Self::new(Kind::NeedsRecovery, message).hint(
+                "open the store once for writing, or run `cohab doctor --repair` where it can be written",
+            ),
+            E::RecoveryStopped(_) => Self::new(Kind::Aborted, message),
+            E::Format { .. } => Self::new(Kind::Format, message),
+            E::Corrupt { table, key, detail } => crate::layout::corrupt(table, key.as_deref(), &detail),
+            E::Poisoned => Self::new(Kind::Poisoned, message).hint("call `Store::reopen`"),
+            E::CommitUnknown(source) => Self::new(Kind::CommitUnknown, message)
+                .hint("call `Store::reopen` and look")
+                .source(Self::from(*source)),
+            E::ReadOnly => Self::new(Kind::ReadOnly, "the store is open for reading only"),
+            E::Closed => Self::new(Kind::Closed, message),
+            E::InUse => Self::new(Kind::InUse, message),
+            E::Io { source, .. } => Self::new(Kind::Io, message).source(source),
+            _ => Self::new(Kind::Io, message),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Embedded storage for applications that run as several instances on one machine.
+//!
+//! A [`Store`] is a directory. One process writes to it, any number read, and none waits for another. Data lives in
+//! *namespaces*, ordered maps from bytes to bytes; everything a transaction does to any of them happens at one
+//! [`Version`], or not at all. What people say about a namespace – its name, title, labels, protection – is kept
+//! apart from what it holds, so that no edit of the one can touch the other.
+//!
+//! ```
+//! use cohab::Store;
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("store");
+//! let store = Store::open(path)?;
+//! store.write(|tx| {
+//!     tx.create_namespace("flags")?;
+//!     tx.put("flags", "dark-mode", "on")?;
+//!     tx.put("flags", "new-editor", "off")
+//! })?;
+//!
+//! let snapshot = store.snapshot()?;
+//! let flags = snapshot.namespace("flags")?;
+//! assert_eq!(flags.get("dark-mode")?.as_deref(), Some(&b"on"[..]));
+//! for entry in flags.prefix("new-")? {
+//!     let entry = entry?;
+//!     assert_eq!((entry.key(), entry.value()), (&b"new-editor"[..], &b"off"[..]));
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The model
+//!
+//! - [`Store::write`] runs a closure that reads its own writes; [`Store::submit`] takes a [`Batch`] with
+//!   preconditions and shares one commit among the threads that submit at the same time. When either returns, the
+//!   change survives a crash of the process and of the machine.
+//! - A [`Snapshot`] never changes. [`Snapshot::namespace`] reads from one namespace of it.
+//! - Every version has a record in the log, with the values before and after ([`Snapshot::log`]), within the store's
+//!   [`Retention`].
+//! - Every value carries a checksum bound to its namespace and key, verified whenever it is read. Damage is an error
+//!   that names the place, never a wrong value.
+//! - [`typed`] puts types over the bytes.
+//!
+//! # Limitations
+//!
+//! The bounds are in [`limits`]. Stores belong on a local file system.
+
+mod backup;
+mod batch;
+mod commit;
+mod directory;
+mod error;
+mod group;
+mod layout;
+mod log;
+mod maintain;
+mod namespaces;
+mod options;
+mod snapshot;
+mod store;
+mod transaction;
+pub mod typed;
+mod verify;
+mod view;
+
+pub use batch::{Batch, Precondition, Refusal};
+pub use cohab_core::{
+    Clock, Digest, Epoch, InstanceId, Name, NameError, NamespaceId, StoreId, SystemClock, Timestamp, Token,
+    Version, limits,
+};
+pub use cohab_lock::Holder;
+pub use cohab_log::{Chain, Change, Retention};
+pub use cohab_namespace::{Contents, Dropped, History, Metadata, Update};
+pub use error::{Error, Kind, Result};
+pub use log::{Log, LogItem, LogRecord};
+pub use maintain::Maintenance;
+pub use namespaces::DropMode;
+pub use options::{Mapping, Options, Role};
+pub use snapshot::{NamespaceInfo, Snapshot};
+pub use store::{Committed, Integrity, Store};
+pub use transaction::{NamespaceMut, Transaction};
+pub use verify::{Difference, Progress, Report};
+pub use view::{Direction, Entry, NamespaceView, Range, Value};
+
+/// What tests of a store's faults need; not part of the promise of this crate.
+#[doc(hidden)]
+pub mod testing {
+    pub use cohab_engine::Storage;
+}

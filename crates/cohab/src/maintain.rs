@@ -1,0 +1,128 @@
+//! Work that follows commits in bounded steps: trimming the log, removing the keys of purged namespaces.
+
+use std::ops::Bound;
+
+use cohab_core::limits::{PURGE_STEP_KEYS, TRIM_RECORDS_MAX};
+use cohab_core::{NamespaceId, Timestamp, Version};
+use cohab_log::{Retention, header, record_start};
+use cohab_namespace::catalog::Root;
+
+use crate::commit::{self, Commit, extent};
+use crate::layout::{CATALOG, DATA, DataRange, LOG};
+use crate::snapshot::catalog_range;
+use crate::view::Direction;
+use crate::{Committed, Error, Result, Store};
+
+/// The first byte of the catalogue's rows that name purged namespaces whose keys are still there.
+const RECLAIM: u8 = 5;
+
+pub(crate) fn reclaim_key(id: NamespaceId) -> [u8; 5] {
+    let [a, b, c, d] = id.to_be_bytes();
+    [RECLAIM, a, b, c, d]
+}
+
+/// What one step of maintenance did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Maintenance {
+    /// How many records the log lost.
+    pub trimmed: u64,
+    /// How many keys of purged namespaces were removed.
+    pub reclaimed: u64,
+    /// Whether there is more to do.
+    pub more: bool,
+}
+
+impl Store {
+    /// Does one bounded step of the work that is left over from commits: trims the log to the store's retention, and
+    /// removes keys of purged namespaces.
+    ///
+    /// Commits do the first on the side, once enough has come together; this does it at once.
+    pub fn maintain(&self) -> Result<Maintenance> {
+        let _turn = self.inner.queue.turn();
+        let done = commit::run(&self.inner, |mut commit| {
+            let retention = &commit.inner.options.retention;
+            let trimmed = trim_step(commit.tx, &mut commit.root, retention, commit.now)?;
+            let (reclaimed, more) = reclaim_step(&mut commit)?;
+            let more = more || extent(&commit.root).oldest_is_expired(retention, commit.now);
+            commit.changed = trimmed > 0 || reclaimed.is_some();
+            Ok((commit, Maintenance { trimmed, reclaimed: reclaimed.unwrap_or(0), more }))
+        });
+        self.inner.forget_latest();
+        done
+    }
+
+    /// Gives up, for good, the namespace of that name that was dropped last, and removes its keys in bounded steps,
+    /// between which other transactions get their turn.
+    ///
+    /// `progress` is told after each step how many keys are gone so far. Should the process die in between, the
+    /// namespace is gone and the rest of its keys is removed by the next [`maintain`](Self::maintain).
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`](crate::Kind::NotFound) if the trash has none of that name.
+    pub fn purge(&self, name: impl AsRef<str>, mut progress: impl FnMut(u64)) -> Result<Committed<u64>> {
+        let version = self.write(|tx| tx.purge_namespace(name))?.version;
+        let mut keys = 0;
+        loop {
+            let step = self.maintain()?;
+            keys += step.reclaimed;
+            progress(keys);
+            if !step.more {
+                return Ok(Committed { version, value: keys });
+            }
+        }
+    }
+}
+
+/// Removes the log's oldest records while they are expired, a bounded number of them, and returns how many.
+pub(crate) fn trim_step(
+    tx: &mut cohab_engine::Transaction<'_>,
+    root: &mut Root,
+    retention: &Retention,
+    now: Timestamp,
+) -> Result<u64> {
+    let mut trimmed = 0;
+    while trimmed < TRIM_RECORDS_MAX as u64 && extent(root).oldest_is_expired(retention, now) {
+        let next = root.log_oldest.next();
+        let (from, to) = (record_start(root.log_oldest), record_start(next));
+        let mut bytes = 0;
+        let range = (Bound::Included(&from[..]), Bound::Excluded(&to[..]));
+        tx.remove_first(LOG, range, usize::MAX, |_, chunk| bytes += chunk.len() as u64)?;
+        root.log_bytes = root.log_bytes.saturating_sub(bytes);
+        root.log_oldest = next;
+        root.log_oldest_time = record_time(tx, next)?;
+        trimmed += 1;
+    }
+    Ok(trimmed)
+}
+
+fn record_time(tx: &mut cohab_engine::Transaction<'_>, version: Version) -> Result<Timestamp> {
+    let chunk = tx.get(LOG, &record_start(version))?;
+    let chunk = chunk.ok_or_else(|| Error::corrupt(format!("the log has no record of version {version}")))?;
+    Ok(header(&chunk)?.time)
+}
+
+/// Removes some keys of a purged namespace. Returns how many, or `None` if there is none, and whether more are left.
+fn reclaim_step(commit: &mut Commit<'_, '_>) -> Result<(Option<u64>, bool)> {
+    let range = catalog_range(&[RECLAIM]);
+    let mut rows = commit.tx.range(CATALOG, range.as_bounds(), Direction::Forward)?;
+    let Some(row) = rows.next().transpose()? else { return Ok((None, false)) };
+    let id = row.key()[1..].try_into().map(NamespaceId::from_be_bytes);
+    let id = id.map_err(|_| Error::corrupt("a row of purged namespaces has no id"))?;
+    let another = rows.next().is_some();
+    drop((row, rows));
+    let removed = commit.tx.remove_first(DATA, DataRange::all(id).bounds(), PURGE_STEP_KEYS, |_, _| {})?;
+    let finished = removed < PURGE_STEP_KEYS;
+    if finished {
+        commit.tx.remove(CATALOG, &reclaim_key(id))?;
+    }
+    Ok((Some(removed as u64), !finished || another))
+}
+
+/// Names the purged namespaces whose keys are not all removed yet.
+pub(crate) fn reclaiming(snapshot: &cohab_engine::Snapshot) -> Result<Vec<NamespaceId>> {
+    let rows = snapshot.range(CATALOG, catalog_range(&[RECLAIM]).as_bounds(), Direction::Forward)?;
+    let damaged = |_| Error::corrupt("a row of purged namespaces has no id");
+    rows.map(|row| row?.key()[1..].try_into().map(NamespaceId::from_be_bytes).map_err(damaged)).collect()
+}

@@ -1,0 +1,195 @@
+//! The store at one version.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use cohab_core::{Epoch, NamespaceId, StoreId, Timestamp, Token, Version};
+use cohab_namespace::catalog::{NAMES, Root, Stored, TRASH, contents_key, name_key, record_key, trashed_id};
+use cohab_namespace::{Contents, Dropped, History, Record};
+
+use crate::commit::no_namespace;
+use crate::layout::{CATALOG, prefix_end};
+use crate::store::read_root;
+use crate::view::{Direction, NamespaceView, Value};
+use crate::{Digest, Error, Name, Result};
+
+/// The whole store as it was after one commit: all namespaces, consistent with each other, for as long as it lives.
+///
+/// Clones share it, any number of threads read from it, and none takes a lock. It pins the pages it can reach, so
+/// one that is kept for long makes the store's file grow.
+#[derive(Clone)]
+pub struct Snapshot {
+    state: Arc<State>,
+}
+
+pub(crate) struct State {
+    pub(crate) engine: cohab_engine::Snapshot,
+    pub(crate) root: Root,
+}
+
+/// Everything that is known of a namespace.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct NamespaceInfo {
+    /// Its identity, for ever.
+    pub id: NamespaceId,
+    /// What it is called in paths and commands.
+    pub name: Name,
+    /// What it is called for readers.
+    pub title: String,
+    /// What it is for.
+    pub description: String,
+    /// Free key/value pairs.
+    pub labels: BTreeMap<String, String>,
+    /// Whether dropping it is refused.
+    pub protected: bool,
+    /// How much of its past is kept.
+    pub history: History,
+    /// The version that created it.
+    pub created: Version,
+    /// When that was.
+    pub created_at: Timestamp,
+    /// The version that last changed its metadata.
+    pub meta_version: Version,
+    /// The version that last changed its data; zero if none did.
+    pub data_version: Version,
+    /// How many keys it holds.
+    pub keys: u64,
+    /// How many bytes its keys and values have.
+    pub bytes: u64,
+    /// The digest of its keys and values.
+    pub digest: Digest,
+    /// Set while it lies in the trash.
+    pub dropped: Option<Dropped>,
+}
+
+impl NamespaceInfo {
+    pub(crate) fn new(record: Record, contents: Contents) -> Self {
+        let Record { id, metadata, created, created_at, meta_version, dropped, .. } = record;
+        Self {
+            id,
+            name: metadata.name,
+            title: metadata.title,
+            description: metadata.description,
+            labels: metadata.labels,
+            protected: metadata.protected,
+            history: metadata.history,
+            created,
+            created_at,
+            meta_version,
+            data_version: contents.data_version,
+            keys: contents.keys,
+            bytes: contents.bytes,
+            digest: contents.digest,
+            dropped,
+        }
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn open(engine: cohab_engine::Snapshot) -> Result<Self> {
+        let root = read_root(&engine)?.ok_or_else(|| Error::corrupt("the store's own row is missing"))?;
+        Ok(Self { state: Arc::new(State { engine, root }) })
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Returns the version that it shows.
+    pub fn version(&self) -> Version {
+        self.state.root.version
+    }
+
+    /// Returns the token of its version.
+    pub fn token(&self) -> Token {
+        Token { store: self.state.root.store, version: self.version() }
+    }
+
+    /// Returns the identity of the store.
+    pub fn store(&self) -> StoreId {
+        self.state.root.store
+    }
+
+    /// Returns the epoch of the writer that made its version.
+    pub fn epoch(&self) -> Epoch {
+        self.state.root.epoch
+    }
+
+    /// Returns the store and version that this store was restored from, if it was.
+    pub fn origin(&self) -> Option<Token> {
+        self.state.root.origin
+    }
+
+    /// Returns when the store was made.
+    pub fn created_at(&self) -> Timestamp {
+        self.state.root.created_at
+    }
+
+    /// Returns a namespace to read from.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`](crate::Kind::NotFound) if there is none of that name;
+    /// [`Kind::InvalidInput`](crate::Kind::InvalidInput) if it is no name.
+    pub fn namespace(&self, name: impl AsRef<str>) -> Result<NamespaceView<'_>> {
+        let name = Name::new(name)?;
+        let row = self.state.engine.get(CATALOG, &name_key(&name))?;
+        let id = NamespaceId::decode(&row.ok_or_else(|| no_namespace(name.as_str()))?)?;
+        self.namespace_by_id(id)
+    }
+
+    /// Returns a namespace by its identity, also one that lies in the trash.
+    pub fn namespace_by_id(&self, id: NamespaceId) -> Result<NamespaceView<'_>> {
+        let lost = || Error::corrupt(format!("the catalogue has no record of namespace #{id}"));
+        let record = self.state.engine.get(CATALOG, &record_key(id))?.ok_or_else(lost)?;
+        let contents = self.state.engine.get(CATALOG, &contents_key(id))?.ok_or_else(lost)?;
+        Ok(NamespaceView::new(&self.state, Record::decode(&record)?, Contents::decode(&contents)?))
+    }
+
+    /// Reads a key's value. Whoever reads more than one key of a namespace takes [`namespace`](Self::namespace).
+    pub fn get(&self, namespace: impl AsRef<str>, key: impl AsRef<[u8]>) -> Result<Option<Value<'_>>> {
+        self.namespace(namespace)?.get(key)
+    }
+
+    /// Lists the namespaces in order of their names, lazily.
+    pub fn namespaces(&self) -> Result<impl Iterator<Item = Result<NamespaceInfo>> + '_> {
+        let rows =
+            self.state.engine.range(CATALOG, catalog_range(&[NAMES]).as_bounds(), Direction::Forward)?;
+        Ok(rows.map(|row| Ok(self.namespace_by_id(NamespaceId::decode(row?.value())?)?.info())))
+    }
+
+    /// Lists the dropped namespaces in order of their names, and of those of one name the latest last.
+    pub fn dropped_namespaces(&self) -> Result<impl Iterator<Item = Result<NamespaceInfo>> + '_> {
+        let rows =
+            self.state.engine.range(CATALOG, catalog_range(&[TRASH]).as_bounds(), Direction::Forward)?;
+        Ok(rows.map(|row| {
+            let id = trashed_id(row?.key()).ok_or_else(|| Error::corrupt("a row of the trash has no id"))?;
+            Ok(self.namespace_by_id(id)?.info())
+        }))
+    }
+}
+
+/// A range of the catalogue that begins with a prefix.
+pub(crate) struct CatalogRange {
+    start: Vec<u8>,
+    end: Bound<Vec<u8>>,
+}
+
+pub(crate) fn catalog_range(prefix: &[u8]) -> CatalogRange {
+    CatalogRange { start: prefix.to_vec(), end: prefix_end(prefix) }
+}
+
+impl CatalogRange {
+    pub(crate) fn as_bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
+        (Bound::Included(&self.start), self.end.as_ref().map(Vec::as_slice))
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").field("version", &self.version()).finish_non_exhaustive()
+    }
+}
