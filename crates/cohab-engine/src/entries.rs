@@ -28,11 +28,13 @@ pub struct Entry<'a> {
 
 impl Entry<'_> {
     /// Returns the key.
+    #[inline]
     pub fn key(&self) -> &[u8] {
         self.key.value()
     }
 
     /// Returns the value.
+    #[inline]
     pub fn value(&self) -> &[u8] {
         &self.value.value()[SEAL_BYTES..]
     }
@@ -54,7 +56,8 @@ impl fmt::Debug for Entry<'_> {
     }
 }
 
-/// An iterator over a range of a table. After an error it yields nothing more.
+/// A range of a table, read entry by entry: either lent out by [`step`](Self::step), which moves nothing, or as an
+/// iterator of entries that live on. After an error it yields nothing more.
 ///
 /// Besides each value's checksum it verifies that keys come in order and that the entry just outside the range's
 /// start lies outside, so that a damaged branch page cannot silently hide the first entries. Memory is one path
@@ -62,23 +65,23 @@ impl fmt::Debug for Entry<'_> {
 pub struct Entries<'a> {
     cursor: Option<redb::Cursor<'a, &'static [u8], &'static [u8]>>,
     seal: Seal,
-    table: Table,
     direction: Direction,
     end: Bound<Vec<u8>>,
-    last: Vec<u8>,
-    started: bool,
+    /// The entry that is lent out.
+    current: Option<Entry<'a>>,
+    /// The key of the entry before, if that was given away.
+    last: Option<Vec<u8>>,
 }
 
 impl<'a> Entries<'a> {
-    /// An iterator that yields nothing: the range of a table that does not exist.
+    /// The range of a table that does not exist.
     pub(crate) fn empty(table: Table) -> Self {
-        Self::with(None, Seal::new(table), table, Direction::Forward, Bound::Unbounded)
+        Self::with(None, Seal::new(table), Direction::Forward, Bound::Unbounded)
     }
 
     pub(crate) fn open(
         tree: &'a impl ReadableTable<&'static [u8], &'static [u8]>,
         seal: Seal,
-        table: Table,
         range: (Bound<&[u8]>, Bound<&[u8]>),
         direction: Direction,
     ) -> Result<Self> {
@@ -86,67 +89,107 @@ impl<'a> Entries<'a> {
             Direction::Forward => range,
             Direction::Reverse => (range.1, range.0),
         };
-        let mut cursor = guarded(table.name(), || match direction {
+        let mut cursor = guarded(seal.table(), || match direction {
             Direction::Forward => tree.lower_bound(start),
             Direction::Reverse => tree.upper_bound(start),
         })?;
-        let outside = guarded(table.name(), || match direction {
+        let outside = guarded(seal.table(), || match direction {
             Direction::Forward => cursor.peek_prev(),
             Direction::Reverse => cursor.peek_next(),
         })?;
         if let (Some((key, value)), Bound::Included(start) | Bound::Excluded(start)) = (outside, start) {
             seal.verify(key.value(), value.value())?;
+            // An excluded bound is itself outside.
             let outside = match direction {
                 Direction::Forward => key.value() <= start,
                 Direction::Reverse => key.value() >= start,
             };
             if !outside {
-                return Err(out_of_order(table, key.value()));
+                return Err(out_of_order(seal, key.value()));
             }
         }
-        Ok(Self::with(Some(cursor), seal, table, direction, end.map(<[u8]>::to_vec)))
+        Ok(Self::with(Some(cursor), seal, direction, end.map(<[u8]>::to_vec)))
     }
 
     fn with(
         cursor: Option<redb::Cursor<'a, &'static [u8], &'static [u8]>>,
         seal: Seal,
-        table: Table,
         direction: Direction,
         end: Bound<Vec<u8>>,
     ) -> Self {
-        Self { cursor, seal, table, direction, end, last: Vec::new(), started: false }
+        Self { cursor, seal, direction, end, current: None, last: None }
     }
 
-    fn advance(&mut self) -> Result<Option<Entry<'a>>> {
-        let Some(cursor) = &mut self.cursor else { return Ok(None) };
-        let next = guarded(self.table.name(), || match self.direction {
-            Direction::Forward => cursor.next(),
-            Direction::Reverse => cursor.prev(),
+    /// Moves to the next entry and lends it out, or returns `None` at the end of the range.
+    #[inline]
+    pub fn step(&mut self) -> Result<Option<&Entry<'a>>> {
+        let moved = self.advance();
+        if !matches!(moved, Ok(true)) {
+            self.cursor = None;
+            self.current = None;
+        }
+        moved.map(|_| self.current.as_ref())
+    }
+
+    /// Loads the next entry into `current` and returns whether there is one.
+    #[inline]
+    fn advance(&mut self) -> Result<bool> {
+        let Self { cursor: Some(cursor), seal, direction, end, current, last } = self else {
+            return Ok(false);
+        };
+        let before = current.take();
+        guarded(seal.table(), || {
+            // The guards are large: they go to their place at once instead of through the layers in between.
+            *current = match direction {
+                Direction::Forward => cursor.next()?,
+                Direction::Reverse => cursor.prev()?,
+            }
+            .map(|(key, value)| Entry { key, value });
+            Ok::<_, redb::StorageError>(())
         })?;
-        let Some((key, value)) = next else { return Ok(None) };
-        let key_bytes = key.value();
-        self.seal.verify(key_bytes, value.value())?;
-        let in_order = match self.direction {
-            Direction::Forward => self.last.as_slice() < key_bytes,
-            Direction::Reverse => self.last.as_slice() > key_bytes,
+        let Some(Entry { key, value }) = current else { return Ok(false) };
+        let key = key.value();
+        seal.verify(key, value.value())?;
+        let behind = |bound: &[u8]| match direction {
+            Direction::Forward => bound < key,
+            Direction::Reverse => bound > key,
         };
-        if self.started && !in_order {
-            return Err(out_of_order(self.table, key_bytes));
+        if before.as_ref().map(Entry::key).or(last.as_deref()).is_some_and(|before| !behind(before)) {
+            return Err(out_of_order(*seal, key));
         }
-        let within = match (self.direction, &self.end) {
-            (_, Bound::Unbounded) => true,
-            (Direction::Forward, Bound::Included(end)) => key_bytes <= end.as_slice(),
-            (Direction::Forward, Bound::Excluded(end)) => key_bytes < end.as_slice(),
-            (Direction::Reverse, Bound::Included(end)) => key_bytes >= end.as_slice(),
-            (Direction::Reverse, Bound::Excluded(end)) => key_bytes > end.as_slice(),
-        };
-        if !within {
-            return Ok(None);
+        *last = None;
+        Ok(match end {
+            Bound::Unbounded => true,
+            Bound::Included(end) => !behind(end),
+            Bound::Excluded(end) => !behind(end) && key != end.as_slice(),
+        })
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Result<Entry<'a>>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.step() {
+            Ok(None) => None,
+            Ok(Some(_)) => {
+                let entry = self.current.take()?;
+                self.last = Some(entry.key().to_vec());
+                Some(Ok(entry))
+            }
+            Err(error) => Some(Err(error)),
         }
-        self.started = true;
-        self.last.clear();
-        self.last.extend_from_slice(key_bytes);
-        Ok(Some(Entry { key, value }))
+    }
+}
+
+impl fmt::Debug for Entries<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let table = self.seal.table();
+        f.debug_struct("Entries")
+            .field("table", &table)
+            .field("direction", &self.direction)
+            .finish_non_exhaustive()
     }
 }
 
@@ -157,45 +200,22 @@ impl<'a> Entries<'a> {
 pub(crate) fn verify_absence(
     tree: &impl ReadableTable<&'static [u8], &'static [u8]>,
     seal: Seal,
-    table: Table,
     key: &[u8],
 ) -> Result<()> {
-    let (before, after) = guarded(table.name(), || {
+    let (before, after) = guarded(seal.table(), || {
         let mut cursor = tree.lower_bound(Bound::Included(key))?;
         Ok::<_, redb::StorageError>((cursor.peek_prev()?, cursor.peek_next()?))
     })?;
-    let neighbours = [(before, Ordering::Less), (after, Ordering::Greater)];
-    for (entry, expected) in neighbours {
+    for (entry, expected) in [(before, Ordering::Less), (after, Ordering::Greater)] {
         let Some((found, value)) = entry else { continue };
         seal.verify(found.value(), value.value())?;
         if found.value().cmp(key) != expected {
-            return Err(out_of_order(table, found.value()));
+            return Err(out_of_order(seal, found.value()));
         }
     }
     Ok(())
 }
 
-fn out_of_order(table: Table, key: &[u8]) -> Error {
-    Error::corrupt(table.name(), Some(key), "the keys are out of order")
-}
-
-impl<'a> Iterator for Entries<'a> {
-    type Item = Result<Entry<'a>>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let next = self.advance();
-        if !matches!(next, Ok(Some(_))) {
-            self.cursor = None;
-        }
-        next.transpose()
-    }
-}
-
-impl fmt::Debug for Entries<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entries")
-            .field("table", &self.table)
-            .field("direction", &self.direction)
-            .finish_non_exhaustive()
-    }
+fn out_of_order(seal: Seal, key: &[u8]) -> Error {
+    Error::corrupt(seal.table(), Some(key), "the keys are out of order")
 }

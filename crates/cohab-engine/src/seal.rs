@@ -2,16 +2,18 @@
 //!
 //! ```text
 //! stored value = checksum (8 bytes, little endian) ‖ payload
-//! checksum     = XXH3-64(payload, seed = XXH3-64(key, seed = XXH3-64(table name)))
+//! checksum     = fold((R(payload) ^ 9E3779B97F4A7C15) × (R(key) ^ R(table name)))
 //! ```
 //!
-//! The chain of seeds binds a value to its table and key: a value that turns up anywhere else does not verify.
+//! R is rapidhash v3; fold adds the halves of the 128-bit product without carry. The product binds a value to its
+//! table and key: a value that turns up anywhere else does not verify. A row takes about half the time that XXH3
+//! would, which counts where every row of a scan is verified.
 
 use std::fmt;
 use std::ops::Deref;
 
+use rapidhash::v3::{DEFAULT_RAPID_SECRETS, rapidhash_v3_inline};
 use redb::AccessGuard;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::{Error, Result, Table};
 
@@ -19,6 +21,11 @@ pub(crate) type Guard<'a> = AccessGuard<'a, &'static [u8]>;
 
 /// Bytes that the checksum takes before the payload.
 pub(crate) const SEAL_BYTES: usize = 8;
+
+#[inline]
+fn hash(bytes: &[u8]) -> u64 {
+    rapidhash_v3_inline::<true, false, false>(bytes, &DEFAULT_RAPID_SECRETS)
+}
 
 /// Puts values under checksums and takes them out again, for one table.
 #[derive(Clone, Copy, Debug)]
@@ -29,11 +36,20 @@ pub(crate) struct Seal {
 
 impl Seal {
     pub(crate) fn new(table: Table) -> Self {
-        Self { table, seed: xxh3_64(table.name().as_bytes()) }
+        Self { table, seed: hash(table.name().as_bytes()) }
     }
 
+    /// Returns the name of the table, for errors.
+    pub(crate) fn table(self) -> &'static str {
+        self.table.name()
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "folding takes the halves apart")]
     fn checksum(self, key: &[u8], payload: &[u8]) -> [u8; SEAL_BYTES] {
-        xxh3_64_with_seed(payload, xxh3_64_with_seed(key, self.seed)).to_le_bytes()
+        // An odd constant, so that a payload and a key of equal hashes do not cancel out.
+        let product = u128::from(hash(payload) ^ 0x9E37_79B9_7F4A_7C15) * u128::from(hash(key) ^ self.seed);
+        ((product >> 64) as u64 ^ product as u64).to_le_bytes()
     }
 
     /// Writes the stored form of the value that `parts` make up into `out`.
@@ -48,6 +64,7 @@ impl Seal {
     }
 
     /// Returns whether a stored value is the one that was put under this key.
+    #[inline]
     pub(crate) fn verify(self, key: &[u8], stored: &[u8]) -> Result<()> {
         match stored.split_at_checked(SEAL_BYTES) {
             Some((checksum, payload)) if checksum == self.checksum(key, payload) => Ok(()),
@@ -73,6 +90,7 @@ pub struct Value<'a> {
 impl Deref for Value<'_> {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         &self.guard.value()[SEAL_BYTES..]
     }

@@ -51,7 +51,7 @@ impl Snapshot {
         let Some((tree, seal)) = self.tree(table) else { return Ok(None) };
         match guarded(table.name(), || tree.get(key))? {
             Some(guard) => seal.open(key, guard).map(Some),
-            None => verify_absence(tree, seal, table, key).map(|()| None),
+            None => verify_absence(tree, seal, key).map(|()| None),
         }
     }
 
@@ -63,7 +63,7 @@ impl Snapshot {
         direction: Direction,
     ) -> Result<Entries<'_>> {
         match self.tree(table) {
-            Some((tree, seal)) => Entries::open(tree, seal, table, range, direction),
+            Some((tree, seal)) => Entries::open(tree, seal, range, direction),
             None => Ok(Entries::empty(table)),
         }
     }

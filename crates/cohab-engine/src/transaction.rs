@@ -73,7 +73,7 @@ impl<'tx> Transaction<'tx> {
         let (tree, seal) = Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
         match Self::note(&mut self.failed, guarded(table.name(), || tree.get(key)))? {
             Some(guard) => seal.open(key, guard).map(Some),
-            None => Self::note(&mut self.failed, verify_absence(tree, *seal, table, key)).map(|()| None),
+            None => Self::note(&mut self.failed, verify_absence(tree, *seal, key)).map(|()| None),
         }
     }
 
@@ -137,7 +137,7 @@ impl<'tx> Transaction<'tx> {
         direction: Direction,
     ) -> Result<Entries<'_>> {
         let (tree, seal) = Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
-        Entries::open(tree, *seal, table, range, direction)
+        Entries::open(tree, *seal, range, direction)
     }
 
     /// Appends entries in ascending order behind everything the table holds; several times as fast as

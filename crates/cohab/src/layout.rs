@@ -8,10 +8,10 @@
 
 use std::ops::Bound;
 
-use arrayvec::ArrayVec;
 use cohab_core::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use cohab_core::{NamespaceId, Version};
 use cohab_engine::Table;
+use smallvec::SmallVec;
 
 use crate::{Error, Result};
 
@@ -28,17 +28,18 @@ pub(crate) const TABLES: &[Table] = &[DATA, CATALOG, LOG];
 const ID_BYTES: usize = 4;
 const VERSION_BYTES: usize = 8;
 
-/// A key of the data table, on the stack.
-pub(crate) type DataKey = ArrayVec<u8, { ID_BYTES + KEY_BYTES_MAX }>;
+/// A key of the data table; one of usual length is kept without an allocation.
+pub(crate) type DataKey = SmallVec<[u8; 64]>;
 
 /// Builds the data table's key for a key of a namespace, or refuses a key that is too long.
 pub(crate) fn data_key(id: NamespaceId, key: &[u8]) -> Result<DataKey> {
-    let mut row = DataKey::new();
-    row.extend(id.to_be_bytes());
-    row.try_extend_from_slice(key).map_err(|_| {
+    if key.len() > KEY_BYTES_MAX {
         let start = key[..32].escape_ascii();
-        Error::invalid(format!("key \"{start}…\" is {} bytes long, the most is {KEY_BYTES_MAX}", key.len()))
-    })?;
+        let message = format!("key \"{start}…\" is {} bytes long, the most is {KEY_BYTES_MAX}", key.len());
+        return Err(Error::invalid(message));
+    }
+    let mut row = DataKey::from_slice(&id.to_be_bytes());
+    row.extend_from_slice(key);
     Ok(row)
 }
 
@@ -55,11 +56,13 @@ pub(crate) fn check_value(key: &[u8], value: &[u8]) -> Result<()> {
 }
 
 /// Returns the key within its namespace.
+#[inline]
 pub(crate) fn user_key(row: &[u8]) -> &[u8] {
     row.get(ID_BYTES..).unwrap_or_default()
 }
 
 /// Splits a data row's value into the version that set it and what was set.
+#[inline]
 pub(crate) fn split_value(stored: &[u8]) -> Result<(Version, &[u8])> {
     match stored.split_first_chunk::<VERSION_BYTES>() {
         Some((version, value)) => Ok((Version::new(u64::from_le_bytes(*version)), value)),
@@ -72,7 +75,13 @@ pub(crate) fn version_prefix(version: Version) -> [u8; VERSION_BYTES] {
     version.get().to_le_bytes()
 }
 
+/// The version of a data row's value that [`split_value`] has checked.
+pub(crate) fn value_version(stored: &[u8]) -> Version {
+    split_value(stored).map_or(Version::ZERO, |(version, _)| version)
+}
+
 /// The part of a data row's value that [`split_value`] has checked.
+#[inline]
 pub(crate) fn user_value(stored: &[u8]) -> &[u8] {
     stored.get(VERSION_BYTES..).unwrap_or_default()
 }

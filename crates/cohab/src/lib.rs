@@ -54,6 +54,7 @@ mod log;
 mod maintain;
 mod namespaces;
 mod options;
+mod range;
 mod snapshot;
 mod store;
 mod transaction;
@@ -74,11 +75,12 @@ pub use log::{Log, LogItem, LogRecord};
 pub use maintain::Maintenance;
 pub use namespaces::DropMode;
 pub use options::{Mapping, Options, Role};
+pub use range::KeyRange;
 pub use snapshot::{NamespaceInfo, Snapshot};
 pub use store::{Committed, Integrity, Store};
 pub use transaction::{NamespaceMut, Transaction};
 pub use verify::{Difference, Progress, Report};
-pub use view::{Direction, Entry, NamespaceView, Range, Value};
+pub use view::{Direction, Entry, EntryRef, NamespaceView, Range, Value};
 
 /// What tests of a store's faults need; not part of the promise of this crate.
 #[doc(hidden)]

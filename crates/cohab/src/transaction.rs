@@ -1,7 +1,7 @@
 //! One logical transaction: what a `write` closure sees, and what a batch is applied through.
 
 use std::fmt;
-use std::ops::RangeBounds;
+use std::ops::Bound;
 
 use cohab_core::limits::TRANSACTION_LABEL_BYTES_MAX;
 use cohab_core::{NamespaceId, Version};
@@ -10,7 +10,8 @@ use cohab_namespace::History;
 
 use crate::commit::{Commit, Open};
 use crate::layout::{DATA, DataRange, LOG, check_value, data_key, prefix_end, split_value, version_prefix};
-use crate::view::{Direction, Range, Value, bounds_of};
+use crate::range::KeyRange;
+use crate::view::{Direction, Range, Value};
 use crate::{Error, Result};
 
 /// An open transaction, handed to the closure of [`Store::write`](crate::Store::write).
@@ -223,7 +224,7 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
     pub(crate) fn range_in(
         &mut self,
         id: NamespaceId,
-        bounds: (std::ops::Bound<&[u8]>, std::ops::Bound<&[u8]>),
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
         direction: Direction,
     ) -> Result<Range<'_>> {
         let entries = self.commit.tx.range(DATA, DataRange::of(id, bounds).bounds(), direction)?;
@@ -281,15 +282,16 @@ impl NamespaceMut<'_, '_, '_> {
     }
 
     /// Reads a range in ascending order, lazily, with the changes made so far.
-    pub fn range<K: AsRef<[u8]>>(&mut self, range: impl RangeBounds<K>) -> Result<Range<'_>> {
-        self.transaction.range_in(self.id, bounds_of(&range), Direction::Forward)
+    #[expect(clippy::needless_pass_by_value, reason = "ranges are written in place")]
+    pub fn range(&mut self, range: impl KeyRange) -> Result<Range<'_>> {
+        self.transaction.range_in(self.id, range.bounds(), Direction::Forward)
     }
 
     /// Reads the keys that begin with a prefix, in ascending order.
     pub fn prefix(&mut self, prefix: impl AsRef<[u8]>) -> Result<Range<'_>> {
         let prefix = prefix.as_ref();
         let end = prefix_end(prefix);
-        let bounds = (std::ops::Bound::Included(prefix), end.as_ref().map(Vec::as_slice));
+        let bounds = (Bound::Included(prefix), end.as_ref().map(Vec::as_slice));
         self.transaction.range_in(self.id, bounds, Direction::Forward)
     }
 }

@@ -151,11 +151,12 @@ impl Snapshot {
     ) -> Result<()> {
         let place = format!("namespace `{}`", record.metadata.name);
         let rows = self.state().engine.range(DATA, DataRange::all(id).bounds(), Direction::Forward);
-        let Some(rows) = report.absorb(&place, rows.map_err(Error::from))? else { return Ok(()) };
+        let Some(mut rows) = report.absorb(&place, rows.map_err(Error::from))? else { return Ok(()) };
         let mut contents = Contents::EMPTY;
-        for row in rows {
-            // The iterator cannot go on behind damage, and the count could only be wrong.
-            let Some(row) = report.absorb(&place, row.map_err(Error::from))? else { return Ok(()) };
+        loop {
+            // A range cannot go on behind damage, and the count could only be wrong.
+            let Some(row) = report.absorb(&place, rows.step().map_err(Error::from))? else { return Ok(()) };
+            let Some(row) = row else { break };
             let Some((version, value)) = report.absorb(&place, split_value(row.value()))? else {
                 return Ok(());
             };
