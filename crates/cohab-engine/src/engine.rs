@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use cohab_fs::Access;
 use redb::backends::FileBackend;
@@ -151,6 +151,8 @@ enum Db {
     Writer {
         /// Dropped before the lock below, so that nobody opens the file while it is being closed.
         database: Database,
+        /// A second handle for reading once the first one has failed: redb refuses reads then, too.
+        rescue: OnceLock<ReadOnlyDatabase>,
         _old_versions_out: File,
     },
     Reader(ReadOnlyDatabase),
@@ -196,7 +198,7 @@ impl Engine {
     /// As for [`open`](Self::open), and [`Error::NeedsRecovery`] if the last writer died: then somebody must open
     /// the file as a writer first.
     pub fn open_reader(path: &Path, options: Options) -> Result<Self> {
-        let db = reader(path, &options)?;
+        let db = Db::Reader(reading(path, &options)?);
         Ok(Self::with(path, options, false, db))
     }
 
@@ -220,9 +222,19 @@ impl Engine {
 
     /// Takes a snapshot of the last commit. Cost: five system calls and a few pages, without waiting for a writer
     /// at work.
+    ///
+    /// Works on a poisoned handle too, and then may show the commit whose outcome is unknown.
     pub fn snapshot(&self) -> Result<Snapshot> {
         let db = self.db();
         let transaction = match db.as_ref().ok_or(Error::Closed)? {
+            Db::Writer { rescue, .. } if self.is_poisoned() => {
+                if rescue.get().is_none() {
+                    // Of two that come at the same time, one opens it in vain.
+                    let _ = rescue.set(reading(&self.path, &self.options)?);
+                }
+                let rescue = rescue.get().ok_or(Error::Closed)?;
+                guarded("file", || rescue.begin_read())?
+            }
             Db::Writer { database, .. } => guarded("file", || database.begin_read())?,
             Db::Reader(database) => guarded("file", || database.begin_read())?,
         };
@@ -292,7 +304,7 @@ impl Engine {
         let opened = if self.writer {
             writer(&self.path, &self.options, Access::Write)
         } else {
-            reader(&self.path, &self.options)
+            reading(&self.path, &self.options).map(Db::Reader)
         };
         *db = Some(opened?);
         self.poisoned.store(false, Ordering::Release);
@@ -384,7 +396,7 @@ fn writer(path: &Path, options: &Options, access: Access) -> Result<Db> {
     let database = guarded("file", || {
         options.builder().create_with_backend(backend).map_err(|error| Error::from_open(path, error, true))
     })?;
-    Ok(Db::Writer { database, _old_versions_out: old_versions_out })
+    Ok(Db::Writer { database, rescue: OnceLock::new(), _old_versions_out: old_versions_out })
 }
 
 /// Takes the whole-file lock that redb versions before 4.3 take, on a descriptor of its own.
@@ -402,7 +414,7 @@ fn lock_out_old_versions(path: &Path) -> Result<File> {
     }
 }
 
-fn reader(path: &Path, options: &Options) -> Result<Db> {
+fn reading(path: &Path, options: &Options) -> Result<ReadOnlyDatabase> {
     let file = cohab_fs::open(path, Access::Read)?;
     let len = file.metadata().map_err(|e| Error::io(format!("examining {}", path.display()), e))?.len();
     if len == 0 {
@@ -410,7 +422,7 @@ fn reader(path: &Path, options: &Options) -> Result<Db> {
     }
     guarded("file", || {
         let opened = options.builder().open_read_only(same_file(path, &file));
-        opened.map(Db::Reader).map_err(|error| Error::from_open(path, error, false))
+        opened.map_err(|error| Error::from_open(path, error, false))
     })
 }
 

@@ -93,21 +93,23 @@ impl<'a> Entries<'a> {
             Direction::Forward => tree.lower_bound(start),
             Direction::Reverse => tree.upper_bound(start),
         })?;
-        let outside = guarded(seal.table(), || match direction {
-            Direction::Forward => cursor.peek_prev(),
-            Direction::Reverse => cursor.peek_next(),
-        })?;
-        if let (Some((key, value)), Bound::Included(start) | Bound::Excluded(start)) = (outside, start) {
+        guarded(seal.table(), || {
+            let outside = match direction {
+                Direction::Forward => cursor.peek_prev()?,
+                Direction::Reverse => cursor.peek_next()?,
+            };
+            let (Some((key, value)), Bound::Included(start) | Bound::Excluded(start)) = (outside, start)
+            else {
+                return Ok(());
+            };
             seal.verify(key.value(), value.value())?;
             // An excluded bound is itself outside.
-            let outside = match direction {
+            let is_outside = match direction {
                 Direction::Forward => key.value() <= start,
                 Direction::Reverse => key.value() >= start,
             };
-            if !outside {
-                return Err(out_of_order(seal, key.value()));
-            }
-        }
+            if is_outside { Ok(()) } else { Err(out_of_order(seal, key.value())) }
+        })?;
         Ok(Self::with(Some(cursor), seal, direction, end.map(<[u8]>::to_vec)))
     }
 
@@ -145,11 +147,11 @@ impl<'a> Entries<'a> {
                 Direction::Reverse => cursor.prev()?,
             }
             .map(|(key, value)| Entry { key, value });
-            Ok::<_, redb::StorageError>(())
+            // See `Seal::find` for why this is guarded.
+            current.as_ref().map_or(Ok(()), |entry| seal.verify(entry.key.value(), entry.value.value()))
         })?;
-        let Some(Entry { key, value }) = current else { return Ok(false) };
-        let key = key.value();
-        seal.verify(key, value.value())?;
+        let Some(entry) = current else { return Ok(false) };
+        let key = entry.key();
         let behind = |bound: &[u8]| match direction {
             Direction::Forward => bound < key,
             Direction::Reverse => bound > key,
@@ -202,18 +204,19 @@ pub(crate) fn verify_absence(
     seal: Seal,
     key: &[u8],
 ) -> Result<()> {
-    let (before, after) = guarded(seal.table(), || {
+    guarded(seal.table(), || {
         let mut cursor = tree.lower_bound(Bound::Included(key))?;
-        Ok::<_, redb::StorageError>((cursor.peek_prev()?, cursor.peek_next()?))
-    })?;
-    for (entry, expected) in [(before, Ordering::Less), (after, Ordering::Greater)] {
-        let Some((found, value)) = entry else { continue };
-        seal.verify(found.value(), value.value())?;
-        if found.value().cmp(key) != expected {
-            return Err(out_of_order(seal, found.value()));
+        for (entry, expected) in
+            [(cursor.peek_prev()?, Ordering::Less), (cursor.peek_next()?, Ordering::Greater)]
+        {
+            let Some((found, value)) = entry else { continue };
+            seal.verify(found.value(), value.value())?;
+            if found.value().cmp(key) != expected {
+                return Err(out_of_order(seal, found.value()));
+            }
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn out_of_order(seal: Seal, key: &[u8]) -> Error {

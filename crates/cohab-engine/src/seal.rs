@@ -15,6 +15,7 @@ use std::ops::Deref;
 use rapidhash::v3::{DEFAULT_RAPID_SECRETS, rapidhash_v3_inline};
 use redb::AccessGuard;
 
+use crate::guard::guarded;
 use crate::{Error, Result, Table};
 
 pub(crate) type Guard<'a> = AccessGuard<'a, &'static [u8]>;
@@ -75,10 +76,21 @@ impl Seal {
         }
     }
 
-    /// Verifies a value read from the tree and hands out its payload.
-    pub(crate) fn open<'a>(self, key: &[u8], guard: Guard<'a>) -> Result<Value<'a>> {
-        self.verify(key, guard.value())?;
-        Ok(Value { guard })
+    /// Looks up a value through `find`, verifies it and hands out its payload.
+    ///
+    /// A guard finds its bytes when it is asked for them, which on a damaged page panics: so the verification that
+    /// asks first is guarded too, and whoever asks later gets the same bytes again.
+    #[inline]
+    pub(crate) fn find<'a>(
+        self,
+        key: &[u8],
+        find: impl FnOnce() -> Result<Option<Guard<'a>>, redb::StorageError>,
+    ) -> Result<Option<Value<'a>>> {
+        guarded(self.table(), || {
+            let Some(guard) = find()? else { return Ok(None) };
+            self.verify(key, guard.value())?;
+            Ok::<_, Error>(Some(Value { guard }))
+        })
     }
 }
 

@@ -49,8 +49,8 @@ impl Snapshot {
     /// [`Error::Corrupt`](crate::Error::Corrupt) if the entry, a neighbour or a page on the way is damaged.
     pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Value<'_>>> {
         let Some((tree, seal)) = self.tree(table) else { return Ok(None) };
-        match guarded(table.name(), || tree.get(key))? {
-            Some(guard) => seal.open(key, guard).map(Some),
+        match seal.find(key, || tree.get(key))? {
+            Some(value) => Ok(Some(value)),
             None => verify_absence(tree, seal, key).map(|()| None),
         }
     }

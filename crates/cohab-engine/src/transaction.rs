@@ -7,7 +7,7 @@ use redb::{ReadableTable, WriteTransaction};
 
 use crate::entries::{Direction, Entries, verify_absence};
 use crate::guard::guarded;
-use crate::seal::{Seal, Value};
+use crate::seal::{SEAL_BYTES, Seal, Value};
 use crate::table::TABLES_MAX;
 use crate::{Error, Result, Table};
 
@@ -71,8 +71,8 @@ impl<'tx> Transaction<'tx> {
     /// Reads the value of a key, verified; if there is none, the neighbours are.
     pub fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Value<'_>>> {
         let (tree, seal) = Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
-        match Self::note(&mut self.failed, guarded(table.name(), || tree.get(key)))? {
-            Some(guard) => seal.open(key, guard).map(Some),
+        match Self::note(&mut self.failed, seal.find(key, || tree.get(key)))? {
+            Some(value) => Ok(Some(value)),
             None => Self::note(&mut self.failed, verify_absence(tree, *seal, key)).map(|()| None),
         }
     }
@@ -87,19 +87,28 @@ impl<'tx> Transaction<'tx> {
         let (tree, seal) = Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
         seal.close(key, parts, &mut self.sealed);
         let sealed = self.sealed.as_slice();
-        let replaced = Self::note(&mut self.failed, guarded(table.name(), || tree.insert(key, sealed)))?;
-        replaced.map(|guard| seal.open(key, guard)).transpose()
+        Self::note(&mut self.failed, seal.find(key, || tree.insert(key, sealed)))
     }
 
-    /// Removes a key and returns the value that was there, verified.
+    /// Removes a key and lends out the value that was there, verified.
     ///
     /// # Errors
     ///
     /// As for [`insert`](Self::insert).
-    pub fn remove(&mut self, table: Table, key: &[u8]) -> Result<Option<Value<'_>>> {
+    pub fn remove(&mut self, table: Table, key: &[u8]) -> Result<Option<&[u8]>> {
         let (tree, seal) = Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
-        let removed = Self::note(&mut self.failed, guarded(table.name(), || tree.remove(key)))?;
-        removed.map(|guard| seal.open(key, guard)).transpose()
+        let sealed = &mut self.sealed;
+        let removed = guarded(table.name(), || {
+            let Some(guard) = tree.remove(key)? else { return Ok(false) };
+            seal.verify(key, guard.value())?;
+            // The entry only goes when its guard does, so the value is kept elsewhere.
+            sealed.clear();
+            sealed.extend_from_slice(guard.value());
+            drop(guard);
+            Ok::<_, Error>(true)
+        });
+        let removed = Self::note(&mut self.failed, removed)?;
+        Ok(removed.then(|| &self.sealed[SEAL_BYTES..]))
     }
 
     /// Removes the first entries of a range, at most `limit`, and shows each to `removed` before it goes.
@@ -120,7 +129,7 @@ impl<'tx> Transaction<'tx> {
             while count < limit {
                 let Some(entry) = entries.next() else { break };
                 let (key, stored) = entry?;
-                removed(key.value(), stored.value().get(crate::seal::SEAL_BYTES..).unwrap_or_default());
+                removed(key.value(), stored.value().get(SEAL_BYTES..).unwrap_or_default());
                 count += 1;
             }
             entries.close()?;

@@ -5,10 +5,11 @@
 //! 01 ‖ name                 a namespace by name             → NamespaceId
 //! 02 ‖ id                   what is said about a namespace  → Record
 //! 03 ‖ id                   what is counted of its data     → Contents
-//! 04 ‖ name ‖ 00 ‖ id       a dropped namespace by name     → nothing
+//! 04 ‖ name ‖ 00 ‖ version ‖ id   a dropped namespace by name and when it was dropped → nothing
+//! 05 ‖ id                   a purged namespace whose keys are not all removed → nothing
 //! ```
 //!
-//! An id is four bytes, big endian. Every value begins with one byte that numbers its format, followed by its
+//! An id is four bytes and a version eight, big endian. Every value begins with one byte that numbers its format, followed by its
 //! fields in postcard's encoding.
 
 use cohab_core::{Epoch, Name, NamespaceId, StoreId, Timestamp, Token, Version};
@@ -31,6 +32,9 @@ const CONTENTS: u8 = 3;
 
 /// The first byte of the rows that find dropped namespaces by name.
 pub const TRASH: u8 = 4;
+
+/// The first byte of the rows that remember purged namespaces.
+pub const RECLAIM: u8 = 5;
 
 /// The store's own row.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -92,13 +96,14 @@ pub fn contents_key(id: NamespaceId) -> [u8; 5] {
 }
 
 /// Returns the key that finds one dropped namespace.
-pub fn trash_key(name: &Name, id: NamespaceId) -> Vec<u8> {
+pub fn trash_key(name: &Name, dropped: Version, id: NamespaceId) -> Vec<u8> {
     let mut key = trash_prefix(name);
+    key.extend_from_slice(&dropped.get().to_be_bytes());
     key.extend_from_slice(&id.to_be_bytes());
     key
 }
 
-/// Returns how the keys begin that find the dropped namespaces of one name, the latest last.
+/// Returns how the keys begin that find the dropped namespaces of one name, the one dropped last at the end.
 pub fn trash_prefix(name: &Name) -> Vec<u8> {
     let mut key = prefixed(TRASH, name.as_bytes());
     // A name holds no zero byte, so no other name's rows come in between.
@@ -106,9 +111,23 @@ pub fn trash_prefix(name: &Name) -> Vec<u8> {
     key
 }
 
-/// Returns the id at the end of a key of the trash.
-pub fn trashed_id(key: &[u8]) -> Option<NamespaceId> {
-    key.split_last_chunk().map(|(_, id)| NamespaceId::from_be_bytes(*id))
+/// Takes a key of the trash apart: the name, as it stands there, and the id.
+pub fn parse_trash_key(key: &[u8]) -> Option<(&[u8], NamespaceId)> {
+    let (rest, id) = key.split_last_chunk()?;
+    let (rest, _version) = rest.split_last_chunk::<8>()?;
+    let name = rest.strip_prefix(&[TRASH])?.strip_suffix(&[0])?;
+    Some((name, NamespaceId::from_be_bytes(*id)))
+}
+
+/// Returns the key that remembers a purged namespace until all its keys are removed.
+pub fn reclaim_key(id: NamespaceId) -> [u8; 5] {
+    id_key(RECLAIM, id)
+}
+
+/// Takes a key of a purged namespace apart.
+pub fn parse_reclaim_key(key: &[u8]) -> Option<NamespaceId> {
+    let id = key.strip_prefix(&[RECLAIM])?;
+    id.try_into().ok().map(NamespaceId::from_be_bytes)
 }
 
 fn prefixed(kind: u8, rest: &[u8]) -> Vec<u8> {
@@ -201,15 +220,19 @@ mod tests {
     #[test]
     fn a_name_finds_its_own_trash_and_no_other() {
         let id = NamespaceId::new(5);
-        assert!(trash_key(&name("a"), id).starts_with(&trash_prefix(&name("a"))));
-        assert!(!trash_key(&name("a/b"), id).starts_with(&trash_prefix(&name("a"))));
-        assert_eq!(trashed_id(&trash_key(&name("a"), id)), Some(id));
+        let key = |text: &str, dropped: u64| trash_key(&name(text), Version::new(dropped), id);
+        assert!(key("a", 9).starts_with(&trash_prefix(&name("a"))));
+        assert!(!key("a/b", 9).starts_with(&trash_prefix(&name("a"))));
+        assert!(key("a", 9) < key("a", 10), "the one dropped last comes last");
+        assert_eq!(parse_trash_key(&key("a/b", 9)), Some((&b"a/b"[..], id)));
+        assert_eq!(parse_reclaim_key(&reclaim_key(id)), Some(id));
     }
 
     proptest! {
         #[test]
         fn no_bytes_panic_the_decoders(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-            let _ = (Record::decode(&bytes), Root::decode(&bytes), Contents::decode(&bytes), trashed_id(&bytes));
+            let _ = (Record::decode(&bytes), Root::decode(&bytes), Contents::decode(&bytes));
+            let _ = (parse_trash_key(&bytes), parse_reclaim_key(&bytes));
         }
     }
 }

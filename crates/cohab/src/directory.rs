@@ -125,13 +125,14 @@ impl Directory {
                 .hint("run `cohab doctor --repair`, which writes it anew from store.redb")
         };
         // The formats first: what else a newer card holds is not for this build to judge.
-        let formats: Formats = serde_json::from_str(&text).map_err(damaged)?;
+        let object: serde_json::Map<_, _> = serde_json::from_str(&text).map_err(damaged)?;
+        let formats: Formats = serde_json::from_value(object.clone().into()).map_err(damaged)?;
         if formats.oldest_format > FORMAT {
             let (format, path) = (formats.format, self.root.display());
             let message = format!("{path} is written in format {format}; this build reads format {FORMAT}");
             return Err(Error::new(Kind::Format, message).hint("open it with a newer cohab"));
         }
-        serde_json::from_str(&text).map(Some).map_err(damaged)
+        serde_json::from_value(object.into()).map(Some).map_err(damaged)
     }
 
     pub(crate) fn write_card(&self, card: Card) -> Result<()> {

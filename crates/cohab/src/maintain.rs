@@ -5,21 +5,13 @@ use std::ops::Bound;
 use cohab_core::limits::{PURGE_STEP_KEYS, TRIM_RECORDS_MAX};
 use cohab_core::{NamespaceId, Timestamp, Version};
 use cohab_log::{Retention, header, record_start};
-use cohab_namespace::catalog::Root;
+use cohab_namespace::catalog::{RECLAIM, Root, parse_reclaim_key, reclaim_key};
 
 use crate::commit::{self, Commit, extent};
 use crate::layout::{CATALOG, DATA, DataRange, LOG};
 use crate::snapshot::catalog_range;
 use crate::view::Direction;
 use crate::{Committed, Error, Result, Store};
-
-/// The first byte of the catalogue's rows that name purged namespaces whose keys are still there.
-const RECLAIM: u8 = 5;
-
-pub(crate) fn reclaim_key(id: NamespaceId) -> [u8; 5] {
-    let [a, b, c, d] = id.to_be_bytes();
-    [RECLAIM, a, b, c, d]
-}
 
 /// What one step of maintenance did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -108,8 +100,7 @@ fn reclaim_step(commit: &mut Commit<'_, '_>) -> Result<(Option<u64>, bool)> {
     let range = catalog_range(&[RECLAIM]);
     let mut rows = commit.tx.range(CATALOG, range.as_bounds(), Direction::Forward)?;
     let Some(row) = rows.next().transpose()? else { return Ok((None, false)) };
-    let id = row.key()[1..].try_into().map(NamespaceId::from_be_bytes);
-    let id = id.map_err(|_| Error::corrupt("a row of purged namespaces has no id"))?;
+    let id = purged_id(row.key())?;
     let another = rows.next().is_some();
     drop((row, rows));
     let removed = commit.tx.remove_first(DATA, DataRange::all(id).bounds(), PURGE_STEP_KEYS, |_, _| {})?;
@@ -123,6 +114,9 @@ fn reclaim_step(commit: &mut Commit<'_, '_>) -> Result<(Option<u64>, bool)> {
 /// Names the purged namespaces whose keys are not all removed yet.
 pub(crate) fn reclaiming(snapshot: &cohab_engine::Snapshot) -> Result<Vec<NamespaceId>> {
     let rows = snapshot.range(CATALOG, catalog_range(&[RECLAIM]).as_bounds(), Direction::Forward)?;
-    let damaged = |_| Error::corrupt("a row of purged namespaces has no id");
-    rows.map(|row| row?.key()[1..].try_into().map(NamespaceId::from_be_bytes).map_err(damaged)).collect()
+    rows.map(|row| purged_id(row?.key())).collect()
+}
+
+fn purged_id(key: &[u8]) -> Result<NamespaceId> {
+    parse_reclaim_key(key).ok_or_else(|| Error::corrupt("a row of purged namespaces has no id"))
 }

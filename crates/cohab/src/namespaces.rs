@@ -2,15 +2,14 @@
 //!
 //! All of it rewrites rows of the catalogue and, but for copying, costs the same whatever a namespace holds.
 
-use cohab_core::NamespaceId;
+use cohab_core::{NamespaceId, Version};
 use cohab_namespace::catalog::{
-    NAMES, Stored, contents_key, name_key, record_key, trash_key, trash_prefix, trashed_id,
+    NAMES, Stored, contents_key, name_key, parse_trash_key, reclaim_key, record_key, trash_key, trash_prefix,
 };
 use cohab_namespace::{Contents, Metadata, Record, Update};
 
 use crate::commit::{Open, no_namespace};
 use crate::layout::CATALOG;
-use crate::maintain::reclaim_key;
 use crate::snapshot::catalog_range;
 use crate::view::Direction;
 use crate::{Error, Kind, Name, NamespaceInfo, Result, Transaction};
@@ -167,7 +166,7 @@ impl Transaction<'_, '_> {
         self.whole(|transaction| {
             let tx = &mut *transaction.commit.tx;
             tx.remove(CATALOG, &name_key(&name))?;
-            tx.insert(CATALOG, &trash_key(&name, id), &[])?;
+            tx.insert(CATALOG, &trash_key(&name, version, id), &[])?;
             transaction.replace_record(record)
         })
     }
@@ -182,10 +181,11 @@ impl Transaction<'_, '_> {
         let id = self.trashed(&name)?;
         self.refuse_taken(&name)?;
         let version = self.version();
-        let record = self.commit.load(id)?.record.undropped(version);
+        let before = &self.commit.load(id)?.record;
+        let (trashed, record) = (trash_row(before), before.undropped(version));
         self.whole(|transaction| {
             let tx = &mut *transaction.commit.tx;
-            tx.remove(CATALOG, &trash_key(&name, id))?;
+            tx.remove(CATALOG, &trashed)?;
             tx.insert(CATALOG, &name_key(&name), &[&id.encode()])?;
             transaction.replace_record(record)?;
             Ok(id)
@@ -203,10 +203,11 @@ impl Transaction<'_, '_> {
     pub fn purge_namespace(&mut self, name: impl AsRef<str>) -> Result<NamespaceId> {
         let name = Name::new(name)?;
         let id = self.trashed(&name)?;
-        let before = self.commit.load(id)?.record.encode();
+        let before = &self.commit.load(id)?.record;
+        let (trashed, before) = (trash_row(before), before.encode());
         self.whole(|transaction| {
             let commit = &mut transaction.commit;
-            commit.tx.remove(CATALOG, &trash_key(&name, id))?;
+            commit.tx.remove(CATALOG, &trashed)?;
             commit.tx.remove(CATALOG, &record_key(id))?;
             commit.tx.remove(CATALOG, &contents_key(id))?;
             commit.tx.insert(CATALOG, &reclaim_key(id), &[])?;
@@ -220,7 +221,7 @@ impl Transaction<'_, '_> {
         let range = catalog_range(&trash_prefix(name));
         let latest =
             self.commit.tx.range(CATALOG, range.as_bounds(), Direction::Reverse)?.next().transpose()?;
-        let id = latest.and_then(|row| trashed_id(row.key()));
+        let id = latest.and_then(|row| parse_trash_key(row.key()).map(|(_, id)| id));
         id.ok_or_else(|| Error::new(Kind::NotFound, format!("no namespace `{name}` lies in the trash")))
     }
 
@@ -248,6 +249,12 @@ impl Transaction<'_, '_> {
         let rows = self.commit.tx.range(CATALOG, range.as_bounds(), Direction::Forward)?;
         rows.map(|row| Ok(Name::from_bytes(&row?.key()[1..])?)).collect()
     }
+}
+
+/// The key of a record's row in the trash.
+fn trash_row(record: &Record) -> Vec<u8> {
+    let dropped = record.dropped.map_or(Version::ZERO, |dropped| dropped.version);
+    trash_key(&record.metadata.name, dropped, record.id)
 }
 
 /// Refuses a name that no namespace has.

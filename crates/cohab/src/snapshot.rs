@@ -6,7 +6,9 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use cohab_core::{Epoch, NamespaceId, StoreId, Timestamp, Token, Version};
-use cohab_namespace::catalog::{NAMES, Root, Stored, TRASH, contents_key, name_key, record_key, trashed_id};
+use cohab_namespace::catalog::{
+    NAMES, Root, Stored, TRASH, contents_key, name_key, parse_trash_key, record_key,
+};
 use cohab_namespace::{Contents, Dropped, History, Record};
 
 use crate::commit::no_namespace;
@@ -166,7 +168,9 @@ impl Snapshot {
         let rows =
             self.state.engine.range(CATALOG, catalog_range(&[TRASH]).as_bounds(), Direction::Forward)?;
         Ok(rows.map(|row| {
-            let id = trashed_id(row?.key()).ok_or_else(|| Error::corrupt("a row of the trash has no id"))?;
+            let row = row?;
+            let (_, id) =
+                parse_trash_key(row.key()).ok_or_else(|| Error::corrupt("a row of the trash has no id"))?;
             Ok(self.namespace_by_id(id)?.info())
         }))
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,8 @@ pub(crate) struct Inner {
     /// Before the lock, because fields are dropped in order: nobody gets the lock while the file is being closed.
     pub(crate) engine: Engine,
     pub(crate) queue: Queue,
+    /// The last version whose commit returned `Ok` here.
+    acknowledged: AtomicU64,
     /// The latest snapshot, shared until a commit makes it old.
     latest: Mutex<Option<Snapshot>>,
     _writer: Option<Held>,
@@ -161,10 +164,30 @@ impl Store {
             epoch,
             engine,
             queue: Queue::default(),
+            acknowledged: AtomicU64::new(root.version.get()),
             latest: Mutex::default(),
             _writer: writer,
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Writes a store's card, `store.json`, anew from what its data says, and returns the store's identity.
+    ///
+    /// The way out when the card was torn or lost; it changes nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Busy`] if the store is open for writing; [`Kind::Corrupt`] if its data does not say who it is.
+    pub fn rewrite_card(path: impl AsRef<Path>) -> Result<StoreId> {
+        let directory = Directory::existing(path.as_ref())?;
+        let _lock = directory.writer_lock().acquire(&Holder::this_process("repair"), Duration::ZERO)?;
+        let options = Options::default();
+        let engine = Engine::open(&directory.data(), options.engine.create(false))?;
+        let root = read_root(&engine.snapshot()?)?;
+        let root =
+            root.ok_or_else(|| Error::corrupt(format!("{} holds no store", directory.data().display())))?;
+        directory.write_card(Card::new(root.store))?;
+        Ok(root.store)
     }
 
     /// Returns the store's identity.
@@ -206,12 +229,21 @@ impl Store {
     ///
     /// Cost for the writer: a reference count, unless there was a commit since the last snapshot. Never waits for a
     /// transaction at work.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Poisoned`] after a failed commit that shows in the file although its outcome is unknown. Otherwise the
+    /// last acknowledged version can still be read then; snapshots from before the failure may not.
     pub fn snapshot(&self) -> Result<Snapshot> {
         let mut latest = self.inner.latest();
         if let Some(snapshot) = latest.as_ref() {
             return Ok(snapshot.clone());
         }
         let snapshot = Snapshot::open(self.inner.engine.snapshot()?)?;
+        // A power cut could still take back what was never acknowledged.
+        if self.is_poisoned() && snapshot.version().get() > self.inner.acknowledged.load(Ordering::Acquire) {
+            return Err(Error::from(cohab_engine::Error::Poisoned));
+        }
         // Only the writer knows when its snapshot has become old.
         if self.role() == Role::Writer {
             *latest = Some(snapshot.clone());
@@ -238,7 +270,7 @@ impl Store {
             let (commit, version) = transaction.finish()?;
             Ok((commit, Committed { version, value }))
         });
-        self.inner.forget_latest();
+        self.inner.settle(committed.as_ref().ok().map(|committed| committed.version));
         committed
     }
 
@@ -256,7 +288,7 @@ impl Store {
         batch.check()?;
         self.inner.queue.submit(batch, |batches| {
             let results = commit::run_group(&self.inner, batches);
-            self.inner.forget_latest();
+            self.inner.settle(results.iter().filter_map(|result| result.as_ref().ok().copied()).max());
             results
         })
     }
@@ -274,7 +306,9 @@ impl Store {
         let _turn = self.inner.queue.turn();
         self.inner.forget_latest();
         self.inner.engine.reopen()?;
-        Ok(self.snapshot()?.version())
+        let version = self.snapshot()?.version();
+        self.inner.settle(Some(version));
+        Ok(version)
     }
 
     /// Verifies every page of the file, and rebuilds the accounting of free pages if it is off.
@@ -311,6 +345,14 @@ impl Store {
 impl Inner {
     fn latest(&self) -> MutexGuard<'_, Option<Snapshot>> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what a commit has come to, before its caller hears of it.
+    fn settle(&self, committed: Option<Version>) {
+        if let Some(version) = committed {
+            self.acknowledged.fetch_max(version.get(), Ordering::AcqRel);
+        }
+        self.forget_latest();
     }
 
     pub(crate) fn forget_latest(&self) {

@@ -207,7 +207,7 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
         self.whole(|Self { commit, ledger }| {
             let (tx, open) = commit.split(id);
             let Some(stored) = tx.remove(DATA, &row)? else { return Ok(false) };
-            let (before_version, before) = split_value(&stored)?;
+            let (before_version, before) = split_value(stored)?;
             open.contents.remove(key, before);
             let record = ledger.touch(open);
             if open.record.metadata.history == History::Full {
@@ -215,7 +215,6 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
             } else {
                 open.unrecorded += 1;
             }
-            drop(stored);
             ledger.send_full_chunk(tx)?;
             Ok(true)
         })

@@ -6,7 +6,7 @@ use std::ops::Bound;
 
 use cohab_core::{Name, NamespaceId};
 use cohab_log::Chain;
-use cohab_namespace::catalog::{NAMES, Stored, TRASH, trashed_id};
+use cohab_namespace::catalog::{NAMES, Stored, TRASH, parse_trash_key};
 use cohab_namespace::{Contents, Record};
 
 use crate::layout::{CATALOG, DATA, DataRange, split_value, user_key};
@@ -112,11 +112,13 @@ impl Snapshot {
                 self.state().engine.range(CATALOG, catalog_range(&[kind]).as_bounds(), Direction::Forward)?;
             for row in rows {
                 let Some(row) = report.absorb("catalogue", row.map_err(Error::from))? else { break };
-                let id = if live { NamespaceId::decode(row.value()).ok() } else { trashed_id(row.key()) };
-                let end = if live { row.key().len() } else { row.key().len().saturating_sub(5) };
-                let name = row.key().get(1..end).and_then(|name| Name::from_bytes(name).ok());
-                match (id, name) {
-                    (Some(id), Some(name)) => {
+                let parsed = if live {
+                    NamespaceId::decode(row.value()).ok().zip(row.key().get(1..))
+                } else {
+                    parse_trash_key(row.key()).map(|(name, id)| (id, name))
+                };
+                match parsed.and_then(|(id, name)| Some((id, Name::from_bytes(name).ok()?))) {
+                    Some((id, name)) => {
                         if found.insert(id, (name.clone(), live)).is_some() {
                             report
                                 .note("catalogue", format!("namespace #{id} has two names, one is `{name}`"));

@@ -1,0 +1,99 @@
+//! The arguments that every command takes, and the texts that several of them parse alike.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::FalseyValueParser;
+use clap::{Args, Parser, ValueEnum};
+use cohab::Name;
+
+use crate::commands::Command;
+use crate::failure::Failure;
+use crate::terminal::Format;
+
+/// Work with a store that several processes share: namespaces of keys and values, every change a version.
+///
+/// Inspecting commands work beside a live writer and never wait for it. Results go to the standard output,
+/// everything else to the standard error.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cohab",
+    bin_name = "cohab",
+    version,
+    propagate_version = false,
+    subcommand_required = true,
+    after_long_help = "Exit codes: 0 done, 1 not found or a difference found, 2 wrong usage or bad input, 3 busy, \
+                       4 corrupt, 5 unknown format, 6 needs recovery, 7 too old, 8 conflict, 74 the system refused, \
+                       130 interrupted."
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that stand before or after any command.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// The store's directory, or, for commands that only read, a backup's file
+    #[arg(long, global = true, env = "COHAB_STORE", hide_env_values = true, value_name = "DIR")]
+    pub(crate) store: Option<PathBuf>,
+    /// The form of the output; by default a table on a terminal and jsonl elsewhere
+    #[arg(short, long, global = true, env = "COHAB_OUTPUT", value_enum, value_name = "FORM")]
+    #[arg(hide_env_values = true)]
+    pub(crate) output: Option<Format>,
+    /// When to use color
+    #[arg(long, global = true, env = "COHAB_COLOR", value_enum, value_name = "WHEN", default_value_t)]
+    #[arg(hide_env_values = true)]
+    pub(crate) color: When,
+    /// How long to wait for another writer to end; fractions count
+    #[arg(long, global = true, env = "COHAB_WAIT", value_name = "SECONDS", value_parser = seconds)]
+    #[arg(default_value = "0", hide_default_value = true, hide_env_values = true)]
+    pub(crate) wait: Duration,
+    /// Print results and errors only
+    #[arg(short, long, global = true, env = "COHAB_QUIET", value_parser = FalseyValueParser::new())]
+    #[arg(hide_env_values = true)]
+    pub(crate) quiet: bool,
+}
+
+/// When to do something that suits only a terminal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub(crate) enum When {
+    /// On a terminal, unless NO_COLOR is set
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+impl When {
+    /// Decides for a stream that is a terminal or is not.
+    pub(crate) fn applies(self, is_terminal: bool) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds, such as 2.5".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+/// Reads the name of a namespace.
+pub(crate) fn name(argument: &OsStr) -> Result<Name, Failure> {
+    Name::from_bytes(argument.as_encoded_bytes()).map_err(Failure::input)
+}
+
+/// Reads an argument that has to be text.
+pub(crate) fn text<'a>(what: &str, argument: &'a OsStr) -> Result<&'a str, Failure> {
+    let shown = || argument.as_encoded_bytes().escape_ascii();
+    argument.to_str().ok_or_else(|| Failure::input(format!("the {what} \"{}\" is not UTF-8", shown())))
+}

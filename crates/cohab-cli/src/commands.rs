@@ -1,0 +1,120 @@
+//! The commands, each in a file of its own.
+
+mod backup;
+mod bytes;
+mod compact;
+mod completions;
+mod count;
+mod del;
+mod doctor;
+mod dump;
+mod get;
+mod info;
+mod init;
+mod load;
+mod log;
+mod man;
+mod namespaces;
+mod put;
+mod range;
+mod scan;
+mod txn;
+mod verify;
+
+use clap::Subcommand;
+use cohab::Version;
+
+use crate::demo;
+use crate::failure::Failure;
+use crate::session::Session;
+use crate::terminal::Record;
+
+/// How a command ended that came to its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Exit {
+    /// Done.
+    Done,
+    /// Something is not as it should be, but not damaged.
+    Difference,
+    /// Damage was found.
+    Corrupt,
+    /// The store is of a format that this build does not read.
+    Format,
+    /// The store needs recovery.
+    NeedsRecovery,
+}
+
+impl Exit {
+    /// Returns the process's exit code.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Difference => 1,
+            Self::Corrupt => 4,
+            Self::Format => 5,
+            Self::NeedsRecovery => 6,
+        }
+    }
+}
+
+/// What a command returns.
+pub(crate) type Outcome = Result<Exit, Failure>;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Demo(demo::Demo),
+    Init(init::Init),
+    Info(info::Info),
+    Doctor(doctor::Doctor),
+    Verify(verify::Verify),
+    Compact(compact::Compact),
+    Backup(backup::Backup),
+    Get(get::Get),
+    Put(put::Put),
+    Del(del::Del),
+    Scan(scan::Scan),
+    Count(count::Count),
+    Txn(txn::Txn),
+    Load(load::Load),
+    Dump(dump::Dump),
+    Ns(namespaces::Namespaces),
+    Log(log::Log),
+    Completions(completions::Completions),
+    Man(man::Man),
+    #[command(hide = true)]
+    DemoWriter(demo::DemoWriter),
+}
+
+impl Command {
+    /// Runs the command.
+    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+        match self {
+            Self::Demo(command) => command.run(session),
+            Self::Init(command) => command.run(session),
+            Self::Info(command) => command.run(session),
+            Self::Doctor(command) => command.run(session),
+            Self::Verify(command) => command.run(session),
+            Self::Compact(command) => command.run(session),
+            Self::Backup(command) => command.run(session),
+            Self::Get(command) => command.run(session),
+            Self::Put(command) => command.run(session),
+            Self::Del(command) => command.run(session),
+            Self::Scan(command) => command.run(session),
+            Self::Count(command) => command.run(session),
+            Self::Txn(command) => command.run(session),
+            Self::Load(command) => command.run(session),
+            Self::Dump(command) => command.run(session),
+            Self::Ns(command) => command.run(session),
+            Self::Log(command) => command.run(session),
+            Self::Completions(command) => command.run(session),
+            Self::Man(command) => command.run(session),
+            Self::DemoWriter(command) => command.run(session),
+        }
+    }
+}
+
+/// Ends a command that made a version, by telling which.
+fn committed(session: &mut Session, version: Version) -> Outcome {
+    session.out.record(&Record::new().with("version", version))?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,53 @@
+//! `cohab info`
+
+use clap::Args;
+
+use super::{Exit, Outcome};
+use crate::report::holder;
+use crate::session::Session;
+use crate::terminal::{Cell, Format, Record, size};
+
+/// Tell what the store is, how large, and who writes to it
+#[derive(Debug, Args)]
+pub(crate) struct Info {}
+
+impl Info {
+    pub(super) fn run(self, session: &mut Session) -> Outcome {
+        let Self {} = self;
+        let store = session.reader()?;
+        let snapshot = store.snapshot()?;
+        let (mut namespaces, mut keys) = (0, 0);
+        for info in snapshot.namespaces()? {
+            namespaces += 1;
+            keys += info?.keys;
+        }
+        let for_people = session.out.format() == Format::Table;
+        let bytes = |bytes: u64| if for_people { size(bytes).into() } else { Cell::Number(bytes) };
+        let writer = store.writer();
+        let writer = match (&writer, for_people) {
+            (Some(writer), true) => writer.to_string().into(),
+            (None, true) => "nobody".into(),
+            (Some(writer), false) => holder(writer).into(),
+            (None, false) => Cell::Null,
+        };
+        let record = Record::new()
+            .with("store", store.id().to_string())
+            .with("path", store.path().to_string_lossy().into_owned())
+            .with("version", snapshot.version())
+            .with("oldest_version", snapshot.oldest_version())
+            .with("format", FORMAT)
+            .with("epoch", snapshot.epoch().get())
+            .with("writer", writer)
+            .with("namespaces", namespaces)
+            .with("keys", keys)
+            .with("bytes", bytes(store.file_bytes()?))
+            .with("log_bytes", bytes(snapshot.log_bytes()))
+            .with("created", snapshot.created_at())
+            .with("origin", snapshot.origin().map(|origin| origin.to_string()));
+        session.out.record(&record)?;
+        Ok(Exit::Done)
+    }
+}
+
+/// The format of every store that this build opens.
+const FORMAT: u64 = 1;

@@ -1,0 +1,63 @@
+//! `cohab ns stat`
+
+use std::ffi::OsString;
+
+use clap::Args;
+
+use crate::arguments::name;
+use crate::commands::{Exit, Outcome};
+use crate::interrupt;
+use crate::session::Session;
+use crate::terminal::Record;
+
+/// Tell how a namespace's bytes are spread over its keys, by reading all of them
+#[derive(Debug, Args)]
+pub(super) struct Stat {
+    /// The namespace
+    name: OsString,
+}
+
+impl Stat {
+    pub(super) fn run(self, session: &mut Session) -> Outcome {
+        let name = name(&self.name)?;
+        let snapshot = session.snapshot()?;
+        let view = snapshot.namespace(&name)?;
+        let progress = session.progress("reading", Some(view.info().bytes));
+        let (mut keys, mut key_bytes, mut value_bytes) = (0, 0, 0);
+        let (mut key_max, mut value_max) = (0, 0);
+        let (mut oldest, mut newest) = (None, None);
+        let (mut first, mut last) = (None, Vec::new());
+        for entry in view.all()? {
+            interrupt::check()?;
+            let entry = entry?;
+            let (key, value) = (entry.key().len() as u64, entry.value().len() as u64);
+            keys += 1;
+            key_bytes += key;
+            value_bytes += value;
+            (key_max, value_max) = (key_max.max(key), value_max.max(value));
+            let version = entry.version();
+            oldest = Some(oldest.map_or(version, |oldest| version.min(oldest)));
+            newest = newest.max(Some(version));
+            first.get_or_insert_with(|| entry.key().to_vec());
+            last.clear();
+            last.extend_from_slice(entry.key());
+            progress.add(key + value);
+        }
+        drop(progress);
+        let mut record = Record::new()
+            .with("name", name.as_str())
+            .with("keys", keys)
+            .with("bytes", key_bytes + value_bytes)
+            .with("key_bytes", key_bytes)
+            .with("value_bytes", value_bytes)
+            .with("key_bytes_max", key_max)
+            .with("value_bytes_max", value_max)
+            .with("oldest_version", oldest)
+            .with("newest_version", newest);
+        if let Some(first) = first {
+            record = record.with_bytes("first_key", first).with_bytes("last_key", last);
+        }
+        session.out.record(&record)?;
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,64 @@
+//! What a writing process of the demonstration does, until it is killed.
+
+use std::time::Duration;
+
+use clap::Args;
+use cohab::{Batch, Name, Store};
+
+use crate::commands::{Exit, Outcome};
+use crate::failure::Failure;
+use crate::session::Session;
+
+/// Where it writes.
+pub(super) const NAMESPACE: &str = "demo-kill";
+
+/// How many keys a large transaction has.
+pub(super) const LARGE_KEYS: u64 = 500;
+
+/// Commit without end, and acknowledge every version
+#[derive(Debug, Args)]
+pub(crate) struct DemoWriter {
+    /// The number of the first commit
+    #[arg(long, default_value_t = 0)]
+    start: u64,
+}
+
+impl DemoWriter {
+    pub(crate) fn run(self, session: &mut Session) -> Outcome {
+        // The one before has just been killed; the kernel releases its lock when it is gone.
+        let wait = Duration::from_secs(10);
+        let store = Store::options().create(false).wait(wait).open(session.path()?)?;
+        let namespace = Name::new(NAMESPACE).map_err(Failure::input)?;
+        for number in self.start.. {
+            let version = if is_large(number) {
+                let done = store.write(|tx| {
+                    let mut into = tx.namespace(&namespace)?;
+                    for part in 0..LARGE_KEYS {
+                        into.put(part_key(number, part), number.to_string())?;
+                    }
+                    into.put(key(number), number.to_string())
+                })?;
+                done.version
+            } else {
+                store.submit(Batch::new().put(&namespace, key(number), number.to_string()))?
+            };
+            // Only what is durable is acknowledged. Once nobody listens, the write fails quietly and this ends.
+            session.out.bytes(format!("{number} {version}\n").as_bytes())?;
+            session.out.flush()?;
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// Every fourth transaction is a large one, so that the kill meets those, too.
+pub(super) fn is_large(number: u64) -> bool {
+    number.is_multiple_of(4)
+}
+
+pub(super) fn key(number: u64) -> String {
+    format!("commit/{number:08}")
+}
+
+pub(super) fn part_key(number: u64, part: u64) -> String {
+    format!("part/{number:08}/{part:04}")
+}

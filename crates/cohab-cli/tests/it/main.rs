@@ -1,0 +1,17 @@
+//! The command as its users meet it: a process with arguments, streams and an exit code.
+
+#![expect(clippy::unwrap_used, reason = "what the tests stand on fails them where it fails")]
+
+mod arguments;
+mod busy;
+mod commands;
+mod damage;
+mod demo;
+mod dumps;
+mod loading;
+mod names;
+mod namespaces;
+mod pipes;
+mod places;
+mod support;
+mod transactions;

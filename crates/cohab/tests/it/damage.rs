@@ -1,0 +1,148 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use cohab::{Kind, Result, Role, Store};
+
+use crate::{Scratch, key};
+
+const KEYS: u32 = 3000;
+
+fn value(i: u32) -> Vec<u8> {
+    format!("value {i} of the store").into_bytes()
+}
+
+/// What somebody who reads everything sees, or the first error.
+fn read_all(store: &Store) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+    let snapshot = store.snapshot()?;
+    let n = snapshot.namespace("n")?;
+    let mut all = BTreeMap::new();
+    for entry in n.all()? {
+        let entry = entry?;
+        all.insert(entry.key().to_vec(), entry.value().to_vec());
+    }
+    Ok(all)
+}
+
+/// Flips one bit of the file, looks at the store in every way a reader has, and flips it back. Returns whether
+/// the damage was noticed, and panics if something wrong was returned instead.
+fn flip(data: &Path, store: &Path, bytes: &mut [u8], bit: usize) -> bool {
+    bytes[bit / 8] ^= 1 << (bit % 8);
+    fs::write(data, &*bytes).expect("can be written");
+    let reader = Store::options().role(Role::Reader).on_recovery(|_| ControlFlow::Break(())).open(store);
+    let noticed = reader.and_then(|reader| {
+        let all = read_all(&reader)?;
+        assert_eq!(all.len(), KEYS as usize, "bit {bit}: a scan is complete or fails");
+        assert!(
+            (0..KEYS).all(|i| all.get(&key(i)[..]) == Some(&value(i))),
+            "bit {bit}: a scan is right or fails"
+        );
+        let snapshot = reader.snapshot()?;
+        let n = snapshot.namespace("n")?;
+        for i in (0..KEYS).step_by(37).chain([u32::try_from(bit).unwrap_or(0) % KEYS]) {
+            let found = n.get(key(i))?;
+            assert_eq!(found.as_deref(), Some(&value(i)[..]), "bit {bit}: a look-up is right or fails");
+            let absent = n.get([&key(i)[..], b"x"].concat())?;
+            assert!(absent.is_none(), "bit {bit}");
+        }
+        Ok(snapshot.verify(|_| ())?.is_sound())
+    });
+    bytes[bit / 8] ^= 1 << (bit % 8);
+    match noticed {
+        Ok(sound) => !sound,
+        Err(error) => {
+            let expected = matches!(
+                error.kind(),
+                Kind::Corrupt
+                    | Kind::Format
+                    | Kind::NeedsRecovery
+                    | Kind::NotFound
+                    | Kind::InvalidInput
+                    | Kind::Aborted
+            );
+            assert!(expected, "bit {bit}: {error:?}");
+            true
+        }
+    }
+}
+
+/// Where the bits are that are flipped: spread over the file by a fixed generator, so that a failure repeats.
+fn bits(count: usize, len: usize) -> impl Iterator<Item = usize> {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    (0..count).map(move |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 16).expect("64 bits") % (len * 8)
+    })
+}
+
+#[test]
+fn invariant_4_a_flipped_bit_is_an_error_and_never_a_wrong_value() -> Result<()> {
+    let scratch = Scratch::new();
+    let store = scratch.with_namespace();
+    store.write(|tx| (0..KEYS).try_for_each(|i| tx.put("n", key(i), value(i))))?;
+    store.compact()?;
+    drop(store);
+    let data = scratch.path().join("store.redb");
+    let mut bytes = fs::read(&data).expect("can be read");
+    let len = bytes.len();
+    let noticed = bits(400, len).filter(|bit| flip(&data, &scratch.path(), &mut bytes, *bit)).count();
+    // The rest lies in pages and parts of pages that nothing uses.
+    assert!(noticed > 20, "{noticed} of 400 were noticed in {len} bytes");
+    Ok(())
+}
+
+#[test]
+fn a_damaged_value_is_named_with_its_key_and_the_others_can_be_read() -> Result<()> {
+    let scratch = Scratch::new();
+    let store = scratch.with_namespace();
+    store.write(|tx| (0..100).try_for_each(|i| tx.put("n", format!("key-{i}"), value(i))))?;
+    drop(store);
+    let data = scratch.path().join("store.redb");
+    let mut bytes = fs::read(&data).expect("can be read");
+    let needle = value(42);
+    let places: Vec<_> =
+        (0..bytes.len() - needle.len()).filter(|at| bytes[*at..].starts_with(&needle)).collect();
+    for at in places {
+        bytes[at] ^= 1;
+    }
+    fs::write(&data, bytes).expect("can be written");
+    let store = scratch.store();
+    let snapshot = store.snapshot()?;
+    let n = snapshot.namespace("n")?;
+    let error = n.get("key-42").expect_err("is damaged");
+    assert_eq!(error.kind(), Kind::Corrupt);
+    assert!(error.to_string().contains("key \"key-42\""), "{error}");
+    assert!(error.to_string().contains("namespace"), "{error}");
+    assert_eq!(n.get("key-43")?.as_deref(), Some(&value(43)[..]));
+    let report = snapshot.verify(|_| ())?;
+    assert!(report.differences.iter().any(|d| d.to_string().contains("key-42")), "{:?}", report.differences);
+    drop(snapshot);
+    let error = store.check().expect_err("a page is damaged");
+    assert_eq!(error.kind(), Kind::Corrupt);
+    Ok(())
+}
+
+#[test]
+fn a_damaged_key_does_not_pass_for_an_absent_one() -> Result<()> {
+    let scratch = Scratch::new();
+    let store = scratch.with_namespace();
+    store.write(|tx| (0..100).try_for_each(|i| tx.put("n", format!("key-{i:03}"), value(i))))?;
+    drop(store);
+    let data = scratch.path().join("store.redb");
+    let good = fs::read(&data).expect("can be read");
+    let needle = b"key-042";
+    let places: Vec<_> =
+        (0..good.len() - needle.len()).filter(|at| good[*at..].starts_with(needle)).collect();
+    for bit in 0..needle.len() * 8 {
+        let mut bytes = good.clone();
+        for at in &places {
+            bytes[at + bit / 8] ^= 1 << (bit % 8);
+        }
+        fs::write(&data, bytes).expect("can be written");
+        let store = Store::options().role(Role::Reader).open(scratch.path())?;
+        let found = store.snapshot()?.get("n", "key-042").map(|found| found.map(|value| value.to_vec()));
+        assert_eq!(found.map_err(|error| error.kind()), Err(Kind::Corrupt), "bit {bit}");
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+use cohab::{Kind, Mapping, Result, Store};
+use cohab_testkit::{Failure, Faults};
+
+use crate::{Scratch, key, v};
+
+/// A store on failing storage, with a namespace and some keys.
+fn failing(scratch: &Scratch) -> Result<(Store, Faults)> {
+    let faults = Faults::default();
+    let store = faults.install(Store::options().mapping(Mapping::Off)).open(scratch.path())?;
+    store.write(|tx| {
+        tx.create_namespace("n")?;
+        (0..400).try_for_each(|i| tx.put("n", key(i), [1; 200]))
+    })?;
+    Ok((store, faults))
+}
+
+/// Fails the k-th operation of a commit for every k until the commit works, and checks what the store is afterwards.
+fn fail_every_operation_of_a_commit(plan: impl Fn(&Faults, u64)) -> Result<u64> {
+    let scratch = Scratch::new();
+    let (store, faults) = failing(&scratch)?;
+    let commit =
+        |value: u8| store.write(|tx| (0..20).try_for_each(|i| tx.put("n", key(i * 20), [value; 300])));
+    let mut readable = 0;
+    for k in 0.. {
+        let (before, digest) = {
+            let snapshot = store.snapshot()?;
+            (snapshot.version(), snapshot.namespace("n")?.digest())
+        };
+        let value = u8::try_from(k % 251).expect("is small");
+        plan(&faults, k);
+        let result = commit(value);
+        if faults.heal() == 0 {
+            assert_eq!(result?.version, before.next());
+            assert!(readable * 2 >= k, "the version before could be read after {readable} of {k} failures");
+            return Ok(k);
+        }
+        let error = result.expect_err("a failed operation is reported");
+        assert!(matches!(error.kind(), Kind::CommitUnknown | Kind::Io), "{error:?}");
+
+        // The version before can still be read, and the handle says what it is.
+        assert!(store.is_poisoned(), "k = {k}: {error:?}");
+        assert_eq!(commit(value).map_err(|e| e.kind()).err(), Some(Kind::Poisoned));
+        match store.snapshot() {
+            Ok(snapshot) => {
+                assert_eq!(snapshot.version(), before, "k = {k}: nothing is shown that was never acknowledged");
+                assert_eq!(snapshot.namespace("n")?.digest(), digest);
+                assert!(snapshot.verify(|_| ())?.is_sound(), "k = {k}");
+                readable += 1;
+            }
+            Err(error) => assert_eq!(error.kind(), Kind::Poisoned, "k = {k}: it shows, and may not last"),
+        }
+
+        // Reopening tells which it was: all of the commit or nothing.
+        let found = store.reopen()?;
+        let snapshot = store.snapshot()?;
+        let n = snapshot.namespace("n")?;
+        if found == before {
+            assert_eq!(n.digest(), digest, "k = {k}: nothing of it is there");
+        } else {
+            assert_eq!(found, before.next());
+            let all_there = (0..20).all(|i| {
+                n.get(key(i * 20)).is_ok_and(|found| found.is_some_and(|found| *found == [value; 300]))
+            });
+            assert!(all_there, "k = {k}: all of it is there");
+        }
+        assert!(snapshot.verify(|_| ())?.is_sound(), "k = {k}");
+        drop(snapshot);
+        assert_eq!(commit(value)?.version, found.next(), "k = {k}: the next commit works");
+    }
+    unreachable!("some commit works")
+}
+
+#[test]
+fn a_full_disk_at_every_write_of_a_commit_loses_nothing() -> Result<()> {
+    let writes = fail_every_operation_of_a_commit(|faults, k| faults.fail_write(k, Failure::ForEver))?;
+    assert!(writes > 20, "only {writes} writes were failed");
+    Ok(())
+}
+
+#[test]
+fn one_failed_write_is_not_forgotten_because_the_next_ones_work() -> Result<()> {
+    fail_every_operation_of_a_commit(|faults, k| faults.fail_write(k, Failure::Once)).map(drop)
+}
+
+#[test]
+fn a_failed_sync_leaves_the_outcome_unknown_until_the_store_was_reopened() -> Result<()> {
+    let syncs = fail_every_operation_of_a_commit(|faults, k| faults.fail_sync(k, Failure::Once))?;
+    assert!(syncs >= 2, "a two-phase commit syncs twice, {syncs} were failed");
+    Ok(())
+}
+
+#[test]
+fn a_group_whose_commit_fails_fails_as_a_whole() -> Result<()> {
+    let scratch = Scratch::new();
+    let (store, faults) = failing(&scratch)?;
+    let n = "n".parse()?;
+    faults.fail_sync(0, Failure::ForEver);
+    let kinds: Vec<_> = std::thread::scope(|scope| {
+        let submit = |i: u8| {
+            let (store, n) = (&store, &n);
+            move || store.submit(cohab::Batch::new().put(n, vec![i], "v")).map_err(|error| error.kind())
+        };
+        let threads: Vec<_> = (0..8).map(|i| scope.spawn(submit(i))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("does not panic")).collect()
+    });
+    assert!(kinds.iter().all(|kind| matches!(kind, Err(Kind::CommitUnknown | Kind::Poisoned))), "{kinds:?}");
+    faults.heal();
+    let version = store.reopen()?;
+    assert!(version >= v(1));
+    assert_eq!(store.write(|tx| tx.put("n", "k", "v"))?.version, version.next());
+    Ok(())
+}
