@@ -73,7 +73,11 @@ impl Demo {
         let begin = Instant::now();
         let mut stage = Stage::set(self.keep.as_deref())?;
         let narrator = Narrator { is_quiet: session.is_quiet(), names: width() };
-        narrator.say(&format!("cohab demo: {}\n", stage.material.describe()));
+        narrator.say(&format!(
+            "cohab demo: {}, in {}\n",
+            stage.material.describe(),
+            stage.path("").display()
+        ));
         let mut shown: Vec<Shown> = Vec::new();
         for step in STEPS.iter().copied().flatten() {
             interrupt::check()?;

@@ -4,9 +4,9 @@
 //! what they must not do: it reads arguments and the environment, prints, and says with an exit code how it went.
 //! Whatever a program in Rust may want to do with a store is in those crates, not here.
 //!
-//! Each command is a file in `commands`, which parses its arguments and speaks to a [`Session`](session::Session).
-//! The session opens the store and owns the [`Output`](terminal::Output), which knows the four forms of output. What
-//! goes wrong becomes a [`Failure`](failure::Failure), and there is one place that prints those.
+//! Each command is a file in `commands`, which parses its arguments and speaks to a `Session`.
+//! The session opens the store and owns the `Output`, which knows the four forms of output. What
+//! goes wrong becomes a `Failure`, and there is one place that prints those.
 //!
 //! # Exit codes
 //!

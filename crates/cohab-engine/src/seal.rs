@@ -86,11 +86,13 @@ impl Seal {
         key: &[u8],
         find: impl FnOnce() -> Result<Option<Guard<'a>>, redb::StorageError>,
     ) -> Result<Option<Value<'a>>> {
+        // A guard is large: it goes to its place at once instead of through the layers in between.
+        let mut found = None;
         guarded(self.table(), || {
-            let Some(guard) = find()? else { return Ok(None) };
-            self.verify(key, guard.value())?;
-            Ok::<_, Error>(Some(Value { guard }))
-        })
+            found = find()?;
+            found.as_ref().map_or(Ok(()), |guard| self.verify(key, guard.value()))
+        })?;
+        Ok(found.map(|guard| Value { guard }))
     }
 }
 

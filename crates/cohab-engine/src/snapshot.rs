@@ -47,6 +47,7 @@ impl Snapshot {
     /// # Errors
     ///
     /// [`Error::Corrupt`](crate::Error::Corrupt) if the entry, a neighbour or a page on the way is damaged.
+    #[inline]
     pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Value<'_>>> {
         let Some((tree, seal)) = self.tree(table) else { return Ok(None) };
         match seal.find(key, || tree.get(key))? {

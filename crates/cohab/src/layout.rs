@@ -32,13 +32,15 @@ const VERSION_BYTES: usize = 8;
 pub(crate) type DataKey = SmallVec<[u8; 64]>;
 
 /// Builds the data table's key for a key of a namespace, or refuses a key that is too long.
+#[inline]
 pub(crate) fn data_key(id: NamespaceId, key: &[u8]) -> Result<DataKey> {
     if key.len() > KEY_BYTES_MAX {
         let start = key[..32].escape_ascii();
         let message = format!("key \"{start}…\" is {} bytes long, the most is {KEY_BYTES_MAX}", key.len());
         return Err(Error::invalid(message));
     }
-    let mut row = DataKey::from_slice(&id.to_be_bytes());
+    let mut row = DataKey::with_capacity(ID_BYTES + key.len());
+    row.extend_from_slice(&id.to_be_bytes());
     row.extend_from_slice(key);
     Ok(row)
 }

@@ -62,6 +62,7 @@ impl<'s> NamespaceView<'s> {
     /// # Errors
     ///
     /// [`Kind::Corrupt`](crate::Kind::Corrupt) naming the key if it, its value or the way to it is damaged.
+    #[inline]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value<'s>>> {
         let row = data_key(self.record.id, key.as_ref())?;
         self.state.engine.get(DATA, &row)?.map(Value::new).transpose()

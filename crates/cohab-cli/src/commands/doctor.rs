@@ -2,8 +2,6 @@
 
 mod files;
 
-use std::path::Path;
-
 use clap::Args;
 use cohab::{Integrity, Kind, Report, Role, Store};
 
@@ -115,6 +113,10 @@ fn examine(session: &Session) -> Result<Vec<Check>, Failure> {
                     checks.push(identity(&store));
                     checks.push(writer(&store));
                 }
+                Err(_) if path.is_dir() && !files::has_card(path) => checks.push(
+                    Check::bad("store.json", Exit::Corrupt, "is missing or damaged")
+                        .hint("`cohab doctor --repair` writes it anew from what the data says"),
+                ),
                 Err(error) => checks.push(Check::of("store.json", error)?),
             }
             checks.push(content(session, &data)?);
@@ -130,16 +132,19 @@ fn repair(session: &Session) -> Result<Vec<Check>, Failure> {
     let mut checks = files::permissions(path);
     let store = match session.writer() {
         Ok(store) => store,
-        Err(failure) if failure.code() == Exit::Corrupt.code() => {
-            // Perhaps only the card is damaged, and all that matters is in the data.
-            let Ok(store) = rewrite_card(path).and_then(|()| session.writer()) else {
-                checks.push(Check::of("data", failure)?);
+        // All that matters is in the data. A card that can be read and says otherwise is not for us to overrule.
+        Err(failure) if files::has_data(path) && !files::has_card(path) => {
+            if let Err(error) = Store::rewrite_card(path) {
+                checks.push(Check::of("data", error.into())?);
                 return Ok(checks);
-            };
-            checks.push(Check::good("store.json", "was damaged and has been written anew"));
-            store
+            }
+            checks.push(Check::good("store.json", format!("written anew; {}", failure.message())));
+            session.writer()?
         }
-        Err(failure) => return Err(failure),
+        Err(failure) => {
+            checks.push(Check::of("data", failure)?);
+            return Ok(checks);
+        }
     };
     checks.push(Check::good("recovery", "done where it was needed"));
     checks.push(identity(&store));
@@ -159,13 +164,6 @@ fn repair(session: &Session) -> Result<Vec<Check>, Failure> {
     checks.push(tidy(&store)?);
     checks.extend(files::leftovers(path, files::Leftovers::Remove)?);
     Ok(checks)
-}
-
-/// Writes the card of a store anew from what its data says.
-///
-/// The card's form is the facade's own business, and so is writing it; the facade cannot do that yet.
-fn rewrite_card(path: &Path) -> Result<(), Failure> {
-    Err(Failure::corrupt(format!("{}: store.json cannot be written anew", path.display())))
 }
 
 fn identity(store: &Store) -> Check {

@@ -98,8 +98,10 @@ pub(super) fn record(record: &Record<'_>, width: usize) -> String {
 /// Lays out a small table with lines around it, as wide as it needs to be.
 pub(super) fn framed(columns: &[&str], rows: &[Record<'_>], width: usize) -> String {
     const FRAME: TableStyle = presets::UTF8_FULL_CONDENSED;
-    // Each column has a line and a space on either side.
-    let widths = fit(columns, rows, width.saturating_sub(columns.len() + 2));
+    // Each column has a space on either side and a line behind it; what `fit` leaves between two counts as well.
+    let frame = 3 * columns.len() + 1;
+    let gaps = GAP * columns.len().saturating_sub(1);
+    let widths = fit(columns, rows, (width + gaps).saturating_sub(frame));
     let mut table = comfy_table::Table::new();
     table.load_style(FRAME).set_header(columns.iter().map(|column| heading(column)));
     for row in rows {

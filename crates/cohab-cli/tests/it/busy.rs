@@ -1,5 +1,6 @@
 //! Beside other processes: this test's own, which opens the store through the facade.
 
+use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -95,7 +96,7 @@ fn an_interrupt_ends_the_wait() {
     command.args(["put", "fruit", "k", "v", "--wait", "60"]).stdout(Stdio::piped()).stderr(Stdio::piped());
     let begin = Instant::now();
     let child = command.spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(200));
+    std::thread::sleep(Duration::from_millis(500));
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{output:?}");
@@ -118,11 +119,44 @@ fn an_interrupted_load_leaves_nothing() {
     for number in 0..1000 {
         writeln!(stdin, "{{\"key\":\"{number}\",\"value\":\"x\"}}").unwrap();
     }
-    std::thread::sleep(Duration::from_millis(100));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while place.run(["info"]).done().json()["writer"] == json!(null) {
+        assert!(Instant::now() < deadline, "the load does not begin");
+    }
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{output:?}");
     drop(stdin);
     assert_eq!(place.version(), 3);
     place.run(["verify"]).done();
+}
+
+#[test]
+fn what_a_killed_writer_leaves_is_recovered_and_only_on_demand() {
+    let place = Place::new();
+    place.run(["ns", "create", "demo-kill"]).done();
+    let file = place.store().join("store.redb");
+    for (start, recovering) in [("0", &["doctor", "--repair"][..]), ("1000", &["info"])] {
+        let mut command = place.command();
+        let mut child =
+            command.args(["demo-writer", "--start", start]).stdout(Stdio::piped()).spawn().unwrap();
+        // Kept until it is dead: a writer that nobody listens to ends by itself.
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let acknowledged = lines.nth(5).unwrap().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        drop(lines);
+
+        let before = std::fs::read(&file).unwrap();
+        let checks = place.run(["doctor"]).ends(6).lines();
+        assert!(
+            checks.iter().any(|check| check["check"] == "recovery" && check["ok"] == false),
+            "{checks:?}"
+        );
+        assert!(std::fs::read(&file).unwrap() == before, "an examination changes nothing");
+        place.run(recovering).done();
+        place.run(["doctor"]).done();
+        let version: u64 = acknowledged.split(' ').nth(1).unwrap().parse().unwrap();
+        assert!(place.version() >= version);
+    }
 }

@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::Check;
 use crate::commands::Exit;
 use crate::failure::Failure;
@@ -49,6 +51,20 @@ pub(super) fn permissions(path: &Path) -> Vec<Check> {
         _ = path;
         Vec::new()
     }
+}
+
+/// Whether there is a file of data.
+pub(super) fn has_data(path: &Path) -> bool {
+    path.join("store.redb").is_file()
+}
+
+/// Whether the card is there and can be read, be it right or wrong.
+pub(super) fn has_card(path: &Path) -> bool {
+    let card = fs::read(path.join("store.json")).ok();
+    let card: Option<Value> = card.and_then(|card| serde_json::from_slice(&card).ok());
+    card.is_some_and(|card| {
+        ["store", "format", "oldest_format"].iter().all(|field| card.get(field).is_some())
+    })
 }
 
 /// Looks for unfinished files, which are harmless but for the room they take.

@@ -1,0 +1,220 @@
+//! Running the cases.
+
+use std::fs;
+use std::thread;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+
+use crate::case::Case;
+use crate::crash;
+use crate::engine::{Engine, History, Name, Seen};
+use crate::measure::{Done, Series, interleaved, measure};
+use crate::place::{Place, disk_bytes};
+use crate::sizes::Sizes;
+use crate::workload::{FIRST_KEY, Key, Row, Workload};
+
+/// How many threads commit at a time in [`Case::Commit1x16`].
+const THREADS: usize = 16;
+
+/// How many rows are in one transaction of [`Case::Commit1000`].
+const ROWS_PER_COMMIT: usize = 1_000;
+
+/// How many rows the namespace of [`Case::RenameSmall`] has.
+const ROWS_FEW: usize = 10;
+
+/// A benchmark under way.
+pub struct Bench {
+    /// The stores that most cases share. Before the place, which is removed when it is dropped.
+    loaded: Vec<(Name, Box<dyn Engine>)>,
+    place: Place,
+    engines: Vec<Name>,
+    sizes: Sizes,
+    workload: Workload,
+}
+
+impl Bench {
+    /// Prepares to measure some engines.
+    pub fn new(place: Place, engines: Vec<Name>, sizes: Sizes) -> Self {
+        Self { loaded: Vec::new(), place, engines, sizes, workload: Workload::new(sizes.keys) }
+    }
+
+    /// Runs a case with the engines that can do it.
+    pub fn run(&mut self, case: Case) -> Result<Series> {
+        let sizes = self.sizes;
+        match case {
+            Case::BulkLoad => self.bulk_load(History::Full),
+            Case::BulkLoadNohistory => self.bulk_load(History::Off),
+            Case::GetHeld => self.get(sizes.gets_held, |engine, keys| engine.get_held(keys)),
+            Case::GetFresh => self.get(sizes.gets_fresh, |engine, keys| engine.get_fresh(keys)),
+            Case::Scan10 => self.scan(sizes.scans_10, 10),
+            Case::Scan1000 => self.scan(sizes.scans_1000, 1_000),
+            Case::ScanAll => self.scan_all(sizes.scans_all),
+            Case::Commit1 => self.commit_1(sizes.commits_1),
+            Case::Commit1x16 => self.commit_1x16(sizes.commits_1x16),
+            Case::Commit1000 => self.commit_1000(sizes.commits_1000),
+            Case::OpenAfterKill10k => self.open_after_kill(sizes.keys_small),
+            Case::OpenAfterKill => self.open_after_kill(sizes.keys),
+            Case::RenameSmall => self.rename(sizes.renames, ROWS_FEW),
+            Case::RenameLarge => self.rename(sizes.renames, sizes.keys),
+        }
+    }
+
+    fn bulk_load(&self, history: History) -> Result<Series> {
+        let (place, workload) = (&self.place, &self.workload);
+        let engines: Vec<(Name, ())> = self.engines.iter().map(|&name| (name, ())).collect();
+        interleaved(
+            &engines,
+            self.sizes.load_rounds,
+            |_| (),
+            |name, (), ()| {
+                let dir = place.fresh(&format!("{name}-load"))?;
+                let engine = name.open(&dir, history)?;
+                place.sync()?;
+                let round = measure(&*engine, || {
+                    engine.commit(workload.rows())?;
+                    Ok(Done::operations(workload.rows().len()))
+                })?;
+                engine.check(workload.contents())?;
+                drop(engine);
+                fs::remove_dir_all(dir)?;
+                Ok(round)
+            },
+        )
+    }
+
+    fn get(&mut self, count: usize, get: impl Fn(&dyn Engine, &[Key]) -> Result<Seen>) -> Result<Series> {
+        self.on_loaded(
+            |workload| workload.lookups(count),
+            |engine, keys| {
+                let seen = get(engine, keys)?;
+                ensure!(seen.rows == keys.len() as u64, "found {} of {} keys", seen.rows, keys.len());
+                Ok(seen.into())
+            },
+        )
+    }
+
+    fn scan(&mut self, count: usize, limit: usize) -> Result<Series> {
+        self.on_loaded(
+            |workload| workload.lookups(count),
+            |engine, starts| Ok(engine.scan(starts, limit)?.into()),
+        )
+    }
+
+    fn scan_all(&mut self, count: usize) -> Result<Series> {
+        self.on_loaded(
+            |_| vec![FIRST_KEY; count],
+            |engine, starts| Ok(engine.scan(starts, usize::MAX)?.into()),
+        )
+    }
+
+    fn commit_1(&mut self, count: usize) -> Result<Series> {
+        self.on_loaded(
+            |workload| workload.overwrites(count),
+            |engine, rows| {
+                rows.iter().try_for_each(|row| engine.put(row))?;
+                Ok(Done::operations(rows.len()))
+            },
+        )
+    }
+
+    fn commit_1x16(&mut self, count_each: usize) -> Result<Series> {
+        self.on_loaded(
+            |workload| workload.overwrites_apart(THREADS, count_each),
+            |engine, parts| {
+                thread::scope(|scope| {
+                    let commit = |rows: &Vec<Row>| rows.iter().try_for_each(|row| engine.put(row));
+                    let threads: Vec<_> =
+                        parts.iter().map(|rows| scope.spawn(move || commit(rows))).collect();
+                    let done = |thread: thread::ScopedJoinHandle<'_, Result<()>>| {
+                        thread.join().map_err(|_| anyhow!("a thread panicked"))?
+                    };
+                    threads.into_iter().try_for_each(done)
+                })?;
+                Ok(Done::operations(parts.iter().map(Vec::len).sum()))
+            },
+        )
+    }
+
+    fn commit_1000(&mut self, count: usize) -> Result<Series> {
+        self.on_loaded(
+            |workload| workload.overwrites(count * ROWS_PER_COMMIT),
+            |engine, rows| {
+                rows.chunks(ROWS_PER_COMMIT).try_for_each(|rows| engine.commit(rows))?;
+                Ok(Done::operations(rows.len() / ROWS_PER_COMMIT))
+            },
+        )
+    }
+
+    fn open_after_kill(&self, rows: usize) -> Result<Series> {
+        crash::run(&self.place, &self.engines, rows, self.sizes.rounds)
+    }
+
+    /// Renames a namespace of some rows there and back, in the stores that have namespaces.
+    fn rename(&mut self, count: usize, rows: usize) -> Result<Series> {
+        self.load()?;
+        let (here, there) = (format!("of-{rows}"), format!("once-of-{rows}"));
+        let mut engines = Vec::new();
+        for (name, engine) in &self.loaded {
+            if let Some(namespaces) = engine.namespaces() {
+                namespaces.create(&here, &self.workload.rows()[..rows])?;
+                engines.push((*name, (engine, namespaces)));
+            }
+        }
+        interleaved(
+            &engines,
+            self.sizes.rounds,
+            |_| (),
+            |_, (engine, namespaces), ()| {
+                self.place.sync()?;
+                measure(&***engine, || {
+                    for _ in 0..count {
+                        namespaces.rename(&here, &there)?;
+                        namespaces.rename(&there, &here)?;
+                    }
+                    Ok(Done::operations(2 * count))
+                })
+            },
+        )
+    }
+
+    /// Measures work on the stores that are loaded, and checks afterwards that they hold what they should.
+    fn on_loaded<I>(
+        &mut self,
+        mut input: impl FnMut(&mut Workload) -> I,
+        work: impl Fn(&dyn Engine, &I) -> Result<Done>,
+    ) -> Result<Series> {
+        self.load()?;
+        let Self { place, sizes, workload, loaded, .. } = self;
+        let series = interleaved(
+            loaded,
+            sizes.rounds,
+            |_| input(workload),
+            |_, engine, input| {
+                place.sync()?;
+                measure(&**engine, || work(&**engine, input))
+            },
+        )?;
+        for (name, engine) in loaded {
+            engine
+                .check(workload.contents())
+                .with_context(|| format!("looking through {name} afterwards"))?;
+        }
+        Ok(series)
+    }
+
+    fn load(&mut self) -> Result<()> {
+        if !self.loaded.is_empty() {
+            return Ok(());
+        }
+        for &name in &self.engines {
+            let dir = self.place.fresh(name.as_str())?;
+            let engine = name.open(&dir, History::Full)?;
+            engine.commit(self.workload.rows())?;
+            engine.settle();
+            engine.check(self.workload.contents()).with_context(|| format!("loading {name}"))?;
+            println!("{name:>8}: {} MiB on disk", disk_bytes(&dir)? >> 20);
+            self.loaded.push((name, engine));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,190 @@
+//! Measuring: rounds of fixed work, taken in turns by the engines.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::engine::{Engine, Name, Seen};
+
+/// What one round took.
+#[derive(Clone, Copy, Debug)]
+pub struct Round {
+    /// From the start to the return of the last operation.
+    pub wall: Duration,
+    /// What all threads of the process used until the engine was at rest again. Work that an engine puts off to
+    /// threads of its own is part of what its operations cost.
+    pub cpu: Duration,
+    /// What was done.
+    pub done: Done,
+}
+
+/// The rounds of each engine that took part.
+pub type Series = Vec<(Name, Vec<Round>)>;
+
+/// What a round did. It is the same for all engines, or they were not given the same work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Done {
+    /// How many operations.
+    pub operations: u64,
+    /// What they read.
+    pub seen: Seen,
+}
+
+impl Done {
+    /// So many operations, which read nothing.
+    pub fn operations(count: usize) -> Self {
+        Self { operations: count as u64, seen: Seen::default() }
+    }
+}
+
+impl From<Seen> for Done {
+    /// As many operations as rows that were seen.
+    fn from(seen: Seen) -> Self {
+        Self { operations: seen.rows, seen }
+    }
+}
+
+/// Both clocks, started.
+pub struct Stopwatch {
+    wall: Instant,
+    cpu: Duration,
+}
+
+impl Stopwatch {
+    /// Starts both clocks.
+    pub fn start() -> Self {
+        Self { cpu: process_cpu(), wall: Instant::now() }
+    }
+
+    /// Stops the one clock now, and the other when the engine is at rest.
+    pub fn stop(self, engine: &dyn Engine, done: Done) -> Round {
+        let wall = self.wall.elapsed();
+        engine.settle();
+        Round { wall, cpu: process_cpu().saturating_sub(self.cpu), done }
+    }
+}
+
+fn process_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::try_from(time).expect("the process has not used less than no time")
+}
+
+/// Measures work on an engine that is at rest.
+pub fn measure(engine: &dyn Engine, work: impl FnOnce() -> Result<Done>) -> Result<Round> {
+    let watch = Stopwatch::start();
+    let done = black_box(work()?);
+    Ok(watch.stop(engine, done))
+}
+
+/// Runs round after round, in each of them every engine with the same input, after one round that doesn't count.
+///
+/// Machines change their speed while a benchmark runs; engines that take turns meet the same changes. Every round
+/// starts with another engine, so that none always follows the same one.
+///
+/// # Errors
+///
+/// Those of the rounds, and if the engines have not done the same.
+pub fn interleaved<E, I>(
+    engines: &[(Name, E)],
+    rounds: usize,
+    mut input: impl FnMut(usize) -> I,
+    mut run: impl FnMut(Name, &E, &I) -> Result<Round>,
+) -> Result<Series> {
+    let mut series: Series = engines.iter().map(|(name, _)| (*name, Vec::with_capacity(rounds))).collect();
+    for round in 0..=rounds {
+        let input = input(round);
+        let mut first: Option<(Name, Done)> = None;
+        for turn in 0..engines.len() {
+            let index = (round + turn) % engines.len();
+            let (name, engine) = &engines[index];
+            let measured = run(*name, engine, &input).with_context(|| format!("round {round} of {name}"))?;
+            let (other, done) = *first.get_or_insert((*name, measured.done));
+            ensure!(
+                measured.done == done,
+                "in round {round}, {name} did {:?}, and {other} did {done:?}",
+                measured.done,
+            );
+            if round > 0 {
+                series[index].1.push(measured);
+            }
+        }
+    }
+    Ok(series)
+}
+
+/// The middle and the ends of a series of figures.
+#[derive(Clone, Copy, Debug)]
+pub struct Summary {
+    /// The middle one, or the mean of the two in the middle.
+    pub median: f64,
+    /// The least.
+    pub min: f64,
+    /// The greatest.
+    pub max: f64,
+}
+
+impl Summary {
+    /// Sums up a series of at least one figure.
+    pub fn of(figures: impl IntoIterator<Item = f64>) -> Self {
+        let mut sorted: Vec<f64> = figures.into_iter().collect();
+        sorted.sort_by(f64::total_cmp);
+        let (upper, lower) = (sorted.len() / 2, (sorted.len() - 1) / 2);
+        let median = f64::midpoint(sorted[lower], sorted[upper]);
+        Self { median, min: sorted[0], max: sorted[sorted.len() - 1] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round(operations: usize) -> Round {
+        Round { wall: Duration::ZERO, cpu: Duration::ZERO, done: Done::operations(operations) }
+    }
+
+    #[test]
+    fn nobody_is_a_round_ahead_and_the_first_round_does_not_count() -> Result<()> {
+        let engines = [(Name::Lmdb, ()), (Name::Sqlite, ()), (Name::Redb, ())];
+        let mut order = Vec::new();
+        let series = interleaved(
+            &engines,
+            2,
+            |round| round,
+            |name, (), &number| {
+                order.push((number, name));
+                Ok(round(number))
+            },
+        )?;
+        let numbers: Vec<usize> = order.iter().map(|(number, _)| *number).collect();
+        assert_eq!(numbers, [0, 0, 0, 1, 1, 1, 2, 2, 2]);
+        assert_eq!([order[0].1, order[3].1, order[6].1], [Name::Lmdb, Name::Sqlite, Name::Redb]);
+        for ((name, rounds), (expected, ())) in series.iter().zip(engines) {
+            let operations: Vec<u64> = rounds.iter().map(|round| round.done.operations).collect();
+            assert_eq!((*name, operations), (expected, vec![1, 2]));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_engine_that_does_less_is_found_out() {
+        let engines = [(Name::Lmdb, 10), (Name::Fjall, 9)];
+        let error = interleaved(&engines, 1, |_| (), |_, operations, ()| Ok(round(*operations))).unwrap_err();
+        assert!(error.to_string().contains("fjall did"), "{error}");
+    }
+
+    #[test]
+    fn medians() {
+        let check = |figures: &[f64], expected: [f64; 3]| {
+            let summary = Summary::of(figures.iter().copied());
+            assert_eq!(
+                [summary.median, summary.min, summary.max].map(f64::to_bits),
+                expected.map(f64::to_bits)
+            );
+        };
+        check(&[7.0], [7.0, 7.0, 7.0]);
+        check(&[9.0, 1.0, 2.0], [2.0, 1.0, 9.0]);
+        check(&[4.0, 1.0, 2.0, 9.0], [3.0, 1.0, 9.0]);
+    }
+}

@@ -1,0 +1,91 @@
+//! How much work there is in a round, and how many rounds.
+
+/// Fixed counts, so that every engine and every run does the same.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Rows in a store.
+    pub keys: usize,
+    /// Rows in the small store that is killed.
+    pub keys_small: usize,
+    /// Rounds that count.
+    pub rounds: usize,
+    /// Rounds of loading that count.
+    pub load_rounds: usize,
+    /// Look-ups in a held snapshot.
+    pub gets_held: usize,
+    /// Look-ups in fresh snapshots.
+    pub gets_fresh: usize,
+    /// Scans of ten rows.
+    pub scans_10: usize,
+    /// Scans of a thousand rows.
+    pub scans_1000: usize,
+    /// Scans of all rows.
+    pub scans_all: usize,
+    /// Commits of one row.
+    pub commits_1: usize,
+    /// Commits of one row by each of the threads.
+    pub commits_1x16: usize,
+    /// Commits of a thousand rows.
+    pub commits_1000: usize,
+    /// Renames there and back.
+    pub renames: usize,
+}
+
+impl Sizes {
+    /// For figures to publish.
+    pub const FULL: Self = Self {
+        keys: 1_000_000,
+        keys_small: 10_000,
+        rounds: 7,
+        load_rounds: 5,
+        gets_held: 200_000,
+        gets_fresh: 200_000,
+        scans_10: 40_000,
+        scans_1000: 2_000,
+        scans_all: 2,
+        commits_1: 500,
+        commits_1x16: 100,
+        commits_1000: 20,
+        renames: 100,
+    };
+
+    /// For a first look.
+    pub const QUICK: Self = Self {
+        keys: 100_000,
+        rounds: 3,
+        load_rounds: 3,
+        gets_held: 100_000,
+        gets_fresh: 100_000,
+        scans_10: 20_000,
+        scans_1000: 1_000,
+        scans_all: 10,
+        commits_1: 200,
+        commits_1x16: 25,
+        commits_1000: 10,
+        renames: 50,
+        ..Self::FULL
+    };
+
+    /// To see that everything works and that every engine does the same; the figures mean nothing.
+    pub const CHECK: Self = Self {
+        keys: 2_000,
+        keys_small: 500,
+        rounds: 1,
+        load_rounds: 1,
+        gets_held: 2_000,
+        gets_fresh: 2_000,
+        scans_10: 200,
+        scans_1000: 20,
+        scans_all: 1,
+        commits_1: 10,
+        commits_1x16: 3,
+        commits_1000: 2,
+        renames: 4,
+    };
+
+    /// The same work on another number of rows.
+    #[must_use]
+    pub fn with_keys(self, keys: usize) -> Self {
+        Self { keys, keys_small: self.keys_small.min(keys), ..self }
+    }
+}

@@ -1,0 +1,115 @@
+//! SQLite with a write-ahead log that is synced on every commit, through cached prepared statements.
+//!
+//! There is one connection that writes, shared by the threads behind a lock, as SQLite would otherwise have them poll
+//! for each other; and one that reads, beside it.
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Result, ensure};
+use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior};
+
+use crate::engine::{Adapter, CACHE_BYTES};
+use crate::workload::{Key, Row};
+
+/// How much of the file may be read through a memory map.
+const MAP_BYTES: usize = 1 << 30;
+
+const CREATE: &str = "CREATE TABLE IF NOT EXISTS kv(k BLOB PRIMARY KEY, v BLOB NOT NULL) WITHOUT ROWID";
+/// In a table like this, replacing overwrites in place and reads nothing back.
+const PUT: &str = "REPLACE INTO kv VALUES (?1, ?2)";
+const GET: &str = "SELECT v FROM kv WHERE k = ?1";
+const SCAN: &str = "SELECT k, v FROM kv WHERE k >= ?1 ORDER BY k LIMIT ?2";
+
+/// An open SQLite database.
+pub struct Sqlite {
+    writer: Mutex<Connection>,
+    reader: Mutex<Connection>,
+}
+
+impl Sqlite {
+    /// Opens or creates it.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let path = dir.join("data.sqlite");
+        let writer = connect(&path)?;
+        writer.execute(CREATE, ())?;
+        Ok(Self { writer: Mutex::new(writer), reader: Mutex::new(connect(&path)?) })
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection> {
+    let connection = Connection::open(path)?;
+    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+    ensure!(mode == "wal", "SQLite keeps a journal of mode {mode}, not wal");
+    connection.pragma_update(None, "synchronous", "full")?;
+    // A negative size is one in KiB.
+    connection.pragma_update(None, "cache_size", -i64::try_from(CACHE_BYTES >> 10)?)?;
+    connection.pragma_update(None, "mmap_size", i64::try_from(MAP_BYTES)?)?;
+    Ok(connection)
+}
+
+/// A connection that somebody panicked with is no worse than another.
+fn locked(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+    connection.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn put(statement: &mut CachedStatement<'_>, row: &Row) -> Result<()> {
+    statement.execute((row.key.as_slice(), row.value.as_slice()))?;
+    Ok(())
+}
+
+fn get(connection: &Connection, keys: &[Key], mut see: impl FnMut(Option<&[u8]>)) -> Result<()> {
+    let mut statement = connection.prepare_cached(GET)?;
+    for key in keys {
+        let mut rows = statement.query([key.as_slice()])?;
+        match rows.next()? {
+            Some(row) => see(Some(row.get_ref(0)?.as_bytes()?)),
+            None => see(None),
+        }
+    }
+    Ok(())
+}
+
+impl Adapter for Sqlite {
+    fn write(&self, rows: &[Row], before_commit: &dyn Fn()) -> Result<()> {
+        let mut connection = locked(&self.writer);
+        let tx = Transaction::new(&mut connection, TransactionBehavior::Immediate)?;
+        let mut statement = tx.prepare_cached(PUT)?;
+        for row in rows {
+            put(&mut statement, row)?;
+        }
+        drop(statement);
+        before_commit();
+        Ok(tx.commit()?)
+    }
+
+    fn put(&self, row: &Row) -> Result<()> {
+        // A statement outside of a transaction is one of its own.
+        put(&mut locked(&self.writer).prepare_cached(PUT)?, row)
+    }
+
+    fn get_held(&self, keys: &[Key], see: impl FnMut(Option<&[u8]>)) -> Result<()> {
+        let mut connection = locked(&self.reader);
+        let tx = connection.transaction()?;
+        get(&tx, keys, see)
+    }
+
+    fn get_fresh(&self, keys: &[Key], see: impl FnMut(Option<&[u8]>)) -> Result<()> {
+        get(&locked(&self.reader), keys, see)
+    }
+
+    fn scan(&self, starts: &[Key], limit: usize, mut see: impl FnMut(&[u8], &[u8])) -> Result<()> {
+        let mut connection = locked(&self.reader);
+        let tx = connection.transaction()?;
+        let mut statement = tx.prepare_cached(SCAN)?;
+        // A negative limit is none.
+        let limit = i64::try_from(limit).unwrap_or(-1);
+        for start in starts {
+            let mut rows = statement.query((start.as_slice(), limit))?;
+            while let Some(row) = rows.next()? {
+                see(row.get_ref(0)?.as_bytes()?, row.get_ref(1)?.as_bytes()?);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,191 @@
+//! What is written and looked up: pseudo-random bytes from a fixed seed, the same for every engine.
+
+use fastrand::Rng;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
+
+/// The length of a key, in bytes.
+pub const KEY_BYTES: usize = 24;
+
+/// The length of a value, in bytes.
+pub const VALUE_BYTES: usize = 150;
+
+/// A key.
+pub type Key = [u8; KEY_BYTES];
+
+/// The key that sorts before all others.
+pub const FIRST_KEY: Key = [0; KEY_BYTES];
+
+/// A key and its value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Row {
+    /// The key.
+    pub key: Key,
+    /// The value.
+    pub value: [u8; VALUE_BYTES],
+}
+
+/// The seed of the rows; each stream of picks has the next one.
+const SEED: u64 = 0x00c0_ab5e;
+
+/// The rows that a store holds by now, and the source of what comes next.
+///
+/// Keys and values are random bytes, so the order of the rows is a random order of their keys, and nothing
+/// compresses.
+pub struct Workload {
+    rows: Vec<Row>,
+    contents: Contents,
+    picks: Rng,
+}
+
+impl Workload {
+    /// Makes rows, always the same ones.
+    pub fn new(rows: usize) -> Self {
+        let mut rng = Rng::with_seed(SEED);
+        let rows: Vec<Row> = (0..rows)
+            .map(|_| {
+                let mut row = Row { key: FIRST_KEY, value: [0; VALUE_BYTES] };
+                rng.fill(&mut row.key);
+                rng.fill(&mut row.value);
+                row
+            })
+            .collect();
+        let mut contents = Contents::default();
+        for row in &rows {
+            contents.add(&row.key, &row.value);
+        }
+        let mut workload = Self { rows, contents, picks: Rng::new() };
+        workload.turn_to(0);
+        workload
+    }
+
+    /// Starts a stream of picks over, always the same for one number.
+    pub fn turn_to(&mut self, stream: u64) {
+        self.picks = Rng::with_seed(SEED + 1 + stream);
+    }
+
+    /// The rows as they are by now.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// The sum of the rows as they are by now.
+    pub fn contents(&self) -> Contents {
+        self.contents
+    }
+
+    /// Picks keys that are there.
+    pub fn lookups(&mut self, count: usize) -> Vec<Key> {
+        (0..count).map(|_| self.rows[self.picks.usize(..self.rows.len())].key).collect()
+    }
+
+    /// Gives rows that are there new values, and returns them in the order in which an engine has to write them.
+    pub fn overwrites(&mut self, count: usize) -> Vec<Row> {
+        (0..count).map(|_| self.overwrite(0, 1)).collect()
+    }
+
+    /// Overwrites for several threads, of which no two write the same key.
+    pub fn overwrites_apart(&mut self, threads: usize, count_each: usize) -> Vec<Vec<Row>> {
+        let of_thread = |thread| (0..count_each).map(|_| self.overwrite(thread, threads)).collect();
+        (0..threads).map(of_thread).collect()
+    }
+
+    /// Overwrites one of the rows `offset`, `offset + stride`, …
+    fn overwrite(&mut self, offset: usize, stride: usize) -> Row {
+        let choices = (self.rows.len() - offset).div_ceil(stride);
+        let row = &mut self.rows[offset + stride * self.picks.usize(..choices)];
+        self.contents.remove(&row.key, &row.value);
+        self.picks.fill(&mut row.value);
+        self.contents.add(&row.key, &row.value);
+        *row
+    }
+}
+
+/// The sum of a set of rows, whatever their order: how many there are, and a hash of each, added up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Contents {
+    rows: u64,
+    digest: u128,
+}
+
+impl Contents {
+    /// Counts a row in.
+    pub fn add(&mut self, key: &[u8], value: &[u8]) {
+        self.rows += 1;
+        self.digest = self.digest.wrapping_add(hash(key, value));
+    }
+
+    fn remove(&mut self, key: &[u8], value: &[u8]) {
+        self.rows -= 1;
+        self.digest = self.digest.wrapping_sub(hash(key, value));
+    }
+}
+
+fn hash(key: &[u8], value: &[u8]) -> u128 {
+    xxh3_128_with_seed(value, xxh3_64(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, HashSet};
+
+    use super::*;
+
+    fn contents_of<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Contents {
+        let mut contents = Contents::default();
+        rows.into_iter().for_each(|row| contents.add(&row.key, &row.value));
+        contents
+    }
+
+    #[test]
+    fn one_number_always_stands_for_the_same_picks() {
+        let (mut one, mut other) = (Workload::new(500), Workload::new(500));
+        assert_eq!(one.rows(), other.rows());
+        one.overwrites(7);
+        one.turn_to(3);
+        other.turn_to(3);
+        assert_eq!(one.lookups(50), other.lookups(50));
+        assert_eq!(one.overwrites(50), other.overwrites(50));
+    }
+
+    #[test]
+    fn keys_differ() {
+        let workload = Workload::new(10_000);
+        let keys: HashSet<Key> = workload.rows().iter().map(|row| row.key).collect();
+        assert_eq!(keys.len(), 10_000);
+    }
+
+    #[test]
+    fn what_is_overwritten_is_what_the_contents_sum_up() {
+        let mut workload = Workload::new(100);
+        let mut written: BTreeMap<Key, Row> = workload.rows().iter().map(|row| (row.key, *row)).collect();
+        for row in workload.overwrites(300) {
+            assert!(written.insert(row.key, row).is_some_and(|before| before.value != row.value));
+        }
+        assert_eq!(workload.contents(), contents_of(written.values()));
+        assert_eq!(workload.contents(), contents_of(workload.rows()));
+    }
+
+    #[test]
+    fn threads_share_no_key() {
+        let mut workload = Workload::new(100);
+        let parts = workload.overwrites_apart(16, 40);
+        let keys: Vec<HashSet<Key>> =
+            parts.iter().map(|rows| rows.iter().map(|row| row.key).collect()).collect();
+        let all: HashSet<Key> = keys.iter().flatten().copied().collect();
+        assert_eq!(all.len(), keys.iter().map(HashSet::len).sum::<usize>());
+        assert_eq!(workload.contents(), contents_of(workload.rows()));
+    }
+
+    #[test]
+    fn contents_tell_sets_apart() {
+        let rows = Workload::new(3).rows().to_vec();
+        let swapped = [
+            Row { key: rows[0].key, value: rows[1].value },
+            Row { key: rows[1].key, value: rows[0].value },
+            rows[2],
+        ];
+        assert_eq!(contents_of(&rows), contents_of(rows.iter().rev()));
+        assert_ne!(contents_of(&rows), contents_of(&swapped));
+        assert_ne!(contents_of(&rows), contents_of(&rows[1..]));
+    }
+}

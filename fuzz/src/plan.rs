@@ -1,0 +1,112 @@
+//! What is to be done to a store.
+
+use std::ops::Bound;
+
+use arbitrary::Arbitrary;
+
+use crate::material::{Key, Namespace, Value};
+
+/// The input of one run.
+#[derive(Clone, Debug, Arbitrary)]
+pub struct Plan {
+    /// How many versions the log keeps; all of them if nothing is said.
+    pub(crate) retention: Option<u8>,
+    /// What is done, in order.
+    pub(crate) steps: Vec<Step>,
+}
+
+/// One thing that is done to a store.
+#[derive(Clone, Debug, Arbitrary)]
+pub(crate) enum Step {
+    /// A transaction of actions.
+    Write {
+        actions: Vec<Action>,
+        /// Whether the closure goes on after an action that failed, as if nothing had been.
+        is_stubborn: bool,
+        /// Whether the closure gives up at its end.
+        gives_up: bool,
+    },
+    /// A batch with preconditions.
+    Submit { expectations: Vec<Expectation>, changes: Vec<Change> },
+    /// Take a snapshot and keep it.
+    Hold,
+    /// Compare the oldest snapshot that is kept with the model of its time, and let go of it.
+    Release,
+    /// One step of maintenance.
+    Maintain,
+    /// Close the file and open it again under the same handle.
+    Reopen,
+    /// Drop the handle and open the store anew.
+    Restart,
+    /// Back the store up, make a store of the backup, and go on with that.
+    Restore,
+    /// Verify every page of the file.
+    Check,
+    /// Move the file's pages together.
+    Compact,
+    /// Look at the store through a reader's handle.
+    ReadBeside,
+}
+
+/// One thing that a transaction does.
+#[derive(Clone, Debug, Arbitrary)]
+pub(crate) enum Action {
+    Put(Namespace, Key, Value),
+    Delete(Namespace, Key),
+    Create(Namespace),
+    Ensure(Namespace),
+    Update { namespace: Namespace, update: Update },
+    Rename(Namespace, Namespace),
+    Copy(Namespace, Namespace),
+    Drop { namespace: Namespace, with_contents: bool },
+    Undrop(Namespace),
+    Purge(Namespace),
+    Get(Namespace, Key),
+    Range(Namespace, Bound<Key>, Bound<Key>),
+    Prefix(Namespace, Key),
+    Count(Namespace),
+    Names,
+}
+
+/// A change of metadata.
+#[derive(Clone, Debug, Arbitrary)]
+pub(crate) struct Update {
+    pub(crate) title: Option<u8>,
+    pub(crate) label: Option<u8>,
+    pub(crate) protected: Option<bool>,
+    pub(crate) keeps_history: Option<bool>,
+    /// How far from the true `meta_version` the one is that the update expects.
+    pub(crate) expected: Option<Off>,
+}
+
+/// How far beside the truth an expectation lies; most often it does not.
+#[derive(Clone, Copy, Debug, Arbitrary)]
+pub(crate) struct Off(u8);
+
+impl Off {
+    pub(crate) fn by(self) -> u64 {
+        u64::from(self.0.saturating_sub(0xF0))
+    }
+}
+
+/// What a batch expects.
+#[derive(Clone, Debug, Arbitrary)]
+pub(crate) enum Expectation {
+    Value(Namespace, Key, Value),
+    /// The key has the value that it has; the empty one if it is not there.
+    Unchanged(Namespace, Key),
+    KeyVersion(Namespace, Key, Off),
+    Absent(Namespace, Key),
+    Present(Namespace, Key),
+    DataVersion(Namespace, Off),
+    MetaVersion(Namespace, Off),
+    StoreVersion(Off),
+}
+
+/// What a batch does.
+#[derive(Clone, Debug, Arbitrary)]
+pub(crate) enum Change {
+    Put(Namespace, Key, Value),
+    PutCreating(Namespace, Key, Value),
+    Delete(Namespace, Key),
+}

@@ -1,0 +1,105 @@
+//! Building the fuzz targets as `cargo fuzz` builds them, on the toolchain at hand.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+
+use super::MANIFEST;
+use crate::workspace::{self, Workspace};
+
+/// Counts what is executed and shows comparisons, which is how libFuzzer finds its way.
+const COVERAGE: &str = "--cfg fuzzing -Cdebug-assertions -Ccodegen-units=1 -Cpasses=sancov-module \
+     -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+     -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares";
+
+const ADDRESS_SANITIZER: &str = "-Zsanitizer=address";
+
+/// What watches over memory while the targets run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sanitizer {
+    Address,
+    None,
+}
+
+impl fmt::Display for Sanitizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Address => "with AddressSanitizer",
+            Self::None => "WITHOUT AddressSanitizer, which does not work here",
+        })
+    }
+}
+
+/// The targets that were built.
+pub(super) struct Built {
+    pub(super) targets: Vec<String>,
+    pub(super) sanitizer: Sanitizer,
+    /// Where their programs are.
+    pub(super) programs: PathBuf,
+    /// Where corpora grow that are not committed.
+    pub(super) corpora: PathBuf,
+}
+
+/// Builds these targets, or all if none is named.
+pub(super) fn build(workspace: &Workspace, wanted: &[String]) -> Result<Built> {
+    let metadata = workspace.metadata(&workspace.path(MANIFEST))?;
+    let all = || metadata.packages.iter().flat_map(|package| package.targets_of("bin"));
+    if let Some(unknown) = wanted.iter().find(|name| all().all(|target| target.name != **name)) {
+        let names: Vec<_> = all().map(|target| &*target.name).collect();
+        bail!("there is no fuzz target `{unknown}`; there are {}", names.join(", "));
+    }
+    let targets: Vec<String> = all()
+        .map(|target| target.name.clone())
+        .filter(|name| wanted.is_empty() || wanted.contains(name))
+        .collect();
+    let host = host(workspace)?;
+    let sanitizer = if address_sanitizer_works() { Sanitizer::Address } else { Sanitizer::None };
+    let mut flags = COVERAGE.to_owned();
+    if sanitizer == Sanitizer::Address {
+        flags = format!("{flags} {ADDRESS_SANITIZER}");
+    }
+    let mut command = workspace.cargo("build");
+    // A target that is named keeps the flags away from build scripts and procedural macros.
+    command.args(["--release", "--manifest-path", MANIFEST, "--target", &host]);
+    for target in &targets {
+        command.args(["--bin", target]);
+    }
+    // The flags that begin with -Z are the nightly compiler's; this lets the stable one take them. Fuzzing wants
+    // just what nightly had six weeks before, and nothing that is shipped is built like this.
+    command.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", flags);
+    workspace::run(&mut command)?;
+    Ok(Built {
+        targets,
+        sanitizer,
+        programs: metadata.target_directory.join(&host).join("release"),
+        corpora: metadata.target_directory.join("corpus"),
+    })
+}
+
+fn host(workspace: &Workspace) -> Result<String> {
+    let version = workspace::output(workspace.cargo("version").arg("--verbose"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("cargo does not say what its host is")?.to_owned())
+}
+
+/// Tries AddressSanitizer on a program that does nothing: it may lack its runtime, or the memory layout it needs.
+fn address_sanitizer_works() -> bool {
+    let works = || -> Result<bool> {
+        let dir = tempfile::tempdir()?;
+        let (source, program) = (dir.path().join("nothing.rs"), dir.path().join("nothing"));
+        std::fs::write(&source, "fn main() {}")?;
+        let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+        let mut compile = std::process::Command::new(rustc);
+        compile.arg(ADDRESS_SANITIZER).arg(&source).arg("-o").arg(&program).env("RUSTC_BOOTSTRAP", "1");
+        let mut execute = std::process::Command::new(program);
+        for command in [&mut compile, &mut execute] {
+            if !command.stdout(Stdio::null()).stderr(Stdio::null()).status()?.success() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    works().unwrap_or(false)
+}

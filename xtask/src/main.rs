@@ -1,0 +1,54 @@
+//! The project's own tasks, as `cargo xtask …`.
+//!
+//! `ci` is the gate that every change passes, `fuzz` builds and runs the fuzz targets without more than the
+//! toolchain, `bench peers` measures cohab next to other engines. They are a program rather than scripts so that
+//! they run the same wherever cargo does, and so that what the gate runs is what a person runs.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "tasks report to whoever runs them")]
+
+mod ci;
+mod deny;
+mod fuzz;
+mod peers;
+mod report;
+mod workspace;
+
+use std::ffi::OsString;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// The project's own tasks.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+enum Task {
+    /// Runs the gate, or some of its steps, and sums up how they went.
+    Ci(ci::Arguments),
+    /// Runs what `cargo bench` does not.
+    #[command(subcommand)]
+    Bench(Bench),
+    /// Builds the fuzz targets and runs them over their corpora and beyond.
+    Fuzz(fuzz::Arguments),
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// Measures cohab next to LMDB, SQLite, redb and fjall; every argument is the benchmark's own.
+    #[command(disable_help_flag = true)]
+    Peers {
+        /// See `cargo xtask bench peers --help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+        arguments: Vec<OsString>,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let task = Task::parse();
+    let workspace = Workspace::find()?;
+    match task {
+        Task::Ci(arguments) => ci::run(&workspace, &arguments),
+        Task::Bench(Bench::Peers { arguments }) => peers::run(&workspace, &arguments),
+        Task::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
+    }
+}

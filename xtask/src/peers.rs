@@ -1,0 +1,20 @@
+//! The benchmark next to other engines, which is a workspace of its own so that nobody else compiles them.
+
+use std::env;
+use std::ffi::OsStr;
+
+use anyhow::{Context, Result};
+
+use crate::workspace::{self, Workspace};
+
+/// The manifest of the benchmark.
+pub(crate) const MANIFEST: &str = "benches/peers/Cargo.toml";
+
+/// Builds the benchmark in release and runs it with these arguments.
+pub(crate) fn run<S: AsRef<OsStr>>(workspace: &Workspace, arguments: &[S]) -> Result<()> {
+    let mut command = workspace.cargo("run");
+    // Files among the arguments are meant from where the user stands.
+    command.current_dir(env::current_dir().context("the current directory is gone")?);
+    command.args(["--release", "--quiet", "--manifest-path"]).arg(workspace.path(MANIFEST));
+    workspace::run(command.arg("--").args(arguments))
+}
