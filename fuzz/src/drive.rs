@@ -1,7 +1,7 @@
 //! Doing to a store what a plan says.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use cohab::{
     Batch, Error, History, Integrity, Kind, Retention, Role, Snapshot, Store, Timestamp, Transaction, Update,
@@ -86,7 +86,7 @@ impl Driver {
                 assert_eq!(version, self.model.version);
                 self.forget_held();
             }
-            Step::Restart => self.restart(self.store.path().to_owned()),
+            Step::Restart => self.restart(&self.store.path().to_owned()),
             Step::Restore => self.restore(),
             Step::Check => {
                 let checked = self.store.check().map_err(|error| error.kind());
@@ -188,11 +188,11 @@ impl Driver {
         }
     }
 
-    fn restart(&mut self, path: PathBuf) {
+    fn restart(&mut self, path: &Path) {
         // In place of the old handle, so that this one is closed before the new one is opened.
         let nowhere = Store::options().role(Role::Reader).open(self.store.path());
         drop(std::mem::replace(&mut self.store, nowhere.expect("the store can be read beside its writer")));
-        self.store = open(&path, self.retention);
+        self.store = open(path, self.retention);
         self.forget_held();
     }
 
@@ -209,7 +209,7 @@ impl Driver {
         assert_eq!(restored.snapshot().expect("a snapshot can be taken").origin(), Some(token));
         assert_ne!(restored.id(), self.store.id());
         drop(restored);
-        self.restart(store);
+        self.restart(&store);
     }
 }
 

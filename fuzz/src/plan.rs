@@ -2,9 +2,15 @@
 
 use std::ops::Bound;
 
-use arbitrary::Arbitrary;
+use arbitrary::{Arbitrary, Result, Unstructured};
 
 use crate::material::{Key, Namespace, Value};
+
+/// How many actions one transaction has at most, and changes one batch.
+const ACTIONS_MAX: usize = 12;
+
+/// How many steps one run has at most, so that it ends in a fraction of a second.
+const STEPS_MAX: usize = 64;
 
 /// The input of one run.
 #[derive(Clone, Debug, Arbitrary)]
@@ -12,6 +18,7 @@ pub struct Plan {
     /// How many versions the log keeps; all of them if nothing is said.
     pub(crate) retention: Option<u8>,
     /// What is done, in order.
+    #[arbitrary(with = all)]
     pub(crate) steps: Vec<Step>,
 }
 
@@ -20,6 +27,7 @@ pub struct Plan {
 pub(crate) enum Step {
     /// A transaction of actions.
     Write {
+        #[arbitrary(with = few)]
         actions: Vec<Action>,
         /// Whether the closure goes on after an action that failed, as if nothing had been.
         is_stubborn: bool,
@@ -27,7 +35,12 @@ pub(crate) enum Step {
         gives_up: bool,
     },
     /// A batch with preconditions.
-    Submit { expectations: Vec<Expectation>, changes: Vec<Change> },
+    Submit {
+        #[arbitrary(with = few)]
+        expectations: Vec<Expectation>,
+        #[arbitrary(with = few)]
+        changes: Vec<Change>,
+    },
     /// Take a snapshot and keep it.
     Hold,
     /// Compare the oldest snapshot that is kept with the model of its time, and let go of it.
@@ -109,4 +122,18 @@ pub(crate) enum Change {
     Put(Namespace, Key, Value),
     PutCreating(Namespace, Key, Value),
     Delete(Namespace, Key),
+}
+
+/// Takes as many as the input has left. A list as it is usually made ends after every other element.
+fn all<'a, T: Arbitrary<'a>>(input: &mut Unstructured<'a>) -> Result<Vec<T>> {
+    let mut all = Vec::new();
+    while !input.is_empty() && all.len() < STEPS_MAX {
+        all.push(input.arbitrary()?);
+    }
+    Ok(all)
+}
+
+fn few<'a, T: Arbitrary<'a>>(input: &mut Unstructured<'a>) -> Result<Vec<T>> {
+    let count = input.int_in_range(0..=ACTIONS_MAX)?;
+    (0..count).map(|_| input.arbitrary()).collect()
 }

@@ -4,10 +4,10 @@
 //! with a space or tab continues the field above it. Lines that begin with `#` are comments (deb822(5)). Each
 //! stanza becomes an entry.
 //!
-//! **The key** is the stanza's `Package`. If an earlier stanza took that key, it is `package=version`; if that
-//! is taken as well, `package=version:architecture`. If that, too, is taken, the stanza is dropped as a
-//! repetition if it equals one that took one of these keys, and is an error if it doesn't. What was taken is
-//! known by its digest, so memory grows with the number of keys, not with what they hold.
+//! **The key** is the stanza's `Package`. If an earlier and different stanza took that key, it is
+//! `package=version`; if that is taken as well, `package=version:architecture`; and if that, too, is taken, it is
+//! an error. A stanza that equals the one that took a key on that way is dropped as a repetition. What was taken
+//! is known by its digest, so memory grows with the number of keys, not with what they hold.
 //!
 //! **The value** is the stanza as it stands in the file, comments within it included, from its first line to its
 //! last, without the line feed (or carriage return and line feed) that ends its last line. Stanzas joined by two
@@ -162,7 +162,6 @@ impl<R: BufRead> Stanzas<R> {
         };
         let mut digest = Digest::EMPTY;
         digest.add(b"", &self.body);
-        let mut is_repeated = false;
         self.key.clear();
         let parts = [("", Some(package)), ("=", fields.version.clone()), (":", fields.architecture.clone())];
         for (mark, part) in parts {
@@ -174,13 +173,12 @@ impl<R: BufRead> Stanzas<R> {
                 self.taken.insert(self.key[..].into(), digest);
                 return Ok(true);
             };
-            is_repeated |= taken == digest;
+            if taken == digest {
+                return Ok(false);
+            }
         }
-        if !is_repeated {
-            let problem = format!("an earlier and different stanza has the key {}", quote(&self.key));
-            return Err(Error::malformed(fields.line, problem, &self.body));
-        }
-        Ok(false)
+        let problem = format!("an earlier and different stanza has the key {}", quote(&self.key));
+        Err(Error::malformed(fields.line, problem, &self.body))
     }
 }
 

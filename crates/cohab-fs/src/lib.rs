@@ -59,10 +59,17 @@ pub enum Error {
 
 impl Error {
     fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
-        if source.kind() == io::ErrorKind::NotFound {
-            return Self::NotFound(path.to_owned());
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::NotFound(path.to_owned()),
+            io::ErrorKind::NotADirectory => {
+                Self::untrusted(path, "lies below something that is not a directory")
+            }
+            io::ErrorKind::InvalidFilename => {
+                Self::untrusted(path, "has a name that the file system does not take")
+            }
+            io::ErrorKind::InvalidInput => Self::untrusted(path, "has a name that no file can have"),
+            _ => Self::Io { action, path: path.to_owned(), source },
         }
-        Self::Io { action, path: path.to_owned(), source }
     }
 
     fn untrusted(path: &Path, problem: impl Into<String>) -> Self {

@@ -40,6 +40,10 @@ pub use holder::Holder;
 /// How long a waiter sleeps at first, and at most, between two attempts.
 const POLL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
+/// How long even somebody who does not want to wait does: an onlooker may hold the lock for a moment
+/// ([`LockFile::current`]).
+const GRACE: Duration = Duration::from_millis(3);
+
 /// Why a lock was not acquired.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -92,7 +96,7 @@ impl LockFile {
     /// [`Error::Busy`] with the holder once the time is over; errors of the file system at once.
     pub fn acquire(&self, holder: &Holder, wait: Duration) -> Result<Held, Error> {
         let file = cohab_fs::open(&self.lock, Access::Create)?;
-        let deadline = Instant::now().checked_add(wait);
+        let deadline = Instant::now().checked_add(wait.max(GRACE));
         let mut pause = POLL.0;
         loop {
             match file.try_lock() {

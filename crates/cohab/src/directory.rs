@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Kind, Result};
 
-/// The format that this build writes.
-const FORMAT: u32 = 1;
+/// The format of a store's files that this build writes, and the newest that it reads.
+pub const FORMAT: u32 = 1;
 
 /// The card of a store: written once, replaced as a whole, readable by every version there will be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -38,10 +38,9 @@ pub(crate) struct Directory {
 impl Directory {
     /// Uses a directory that is there and ours.
     pub(crate) fn existing(root: &Path) -> Result<Self> {
-        let hint = "point to the directory itself";
         cohab_fs::check_dir(root).map_err(|error| match error {
             cohab_fs::Error::NotFound(_) => missing(root),
-            other => Error::from(other).hint(hint),
+            other => other.into(),
         })?;
         Ok(Self { root: root.to_owned() })
     }

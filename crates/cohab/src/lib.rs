@@ -70,6 +70,7 @@ pub use cohab_core::{
 pub use cohab_lock::Holder;
 pub use cohab_log::{Chain, Change, Retention};
 pub use cohab_namespace::{Contents, Dropped, History, Metadata, Update};
+pub use directory::FORMAT;
 pub use error::{Error, Kind, Result};
 pub use log::{Log, LogItem, LogRecord};
 pub use maintain::Maintenance;
@@ -87,3 +88,8 @@ pub use view::{Direction, Entry, EntryRef, NamespaceView, Range, Value};
 pub mod testing {
     pub use cohab_engine::Storage;
 }
+
+/// The code that the project's front page shows.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -13,6 +13,7 @@ use cohab_namespace::{Contents, Dropped, History, Record};
 
 use crate::commit::no_namespace;
 use crate::layout::{CATALOG, prefix_end};
+use crate::maintain::reclaiming;
 use crate::store::read_root;
 use crate::view::{Direction, NamespaceView, Value};
 use crate::{Digest, Error, Name, Result};
@@ -161,6 +162,11 @@ impl Snapshot {
         let rows =
             self.state.engine.range(CATALOG, catalog_range(&[NAMES]).as_bounds(), Direction::Forward)?;
         Ok(rows.map(|row| Ok(self.namespace_by_id(NamespaceId::decode(row?.value())?)?.info())))
+    }
+
+    /// Returns how many purged namespaces still have keys that [`Store::maintain`](crate::Store::maintain) removes.
+    pub fn purged_namespaces(&self) -> Result<usize> {
+        Ok(reclaiming(&self.state.engine)?.len())
     }
 
     /// Lists the dropped namespaces in order of their names, and of those of one name the latest last.

@@ -99,7 +99,14 @@ impl Snapshot {
             self.verify_data(*id, record, contents, total, &mut report, &mut progress)?;
         }
         self.verify_strays(&records, &mut report)?;
-        self.verify_log(&mut report)?;
+        self.follow_log(&mut report)?;
+        Ok(report)
+    }
+
+    /// Reads every record of the log and follows the chain, as [`verify`](Self::verify) does among other things.
+    pub fn verify_log(&self) -> Result<Report> {
+        let mut report = Report::default();
+        self.follow_log(&mut report)?;
         Ok(report)
     }
 
@@ -217,7 +224,7 @@ impl Snapshot {
     }
 
     /// Reads every record and follows the chain from the oldest to the store's own row.
-    fn verify_log(&self, report: &mut Report) -> Result<()> {
+    fn follow_log(&self, report: &mut Report) -> Result<()> {
         let mut chain: Option<Chain> = None;
         for record in self.log(..) {
             let place = "log";

@@ -86,8 +86,8 @@ fn an_empty_or_foreign_file_is_not_taken_for_a_new_one() {
     let scratch = Scratch::new();
     let never = || Options::new(TABLES).create(false);
     assert!(matches!(Engine::open(&scratch.path(), never()), Err(Error::NotFound(_))));
-    for content in [&b""[..], b"a letter", &[0; 100_000]] {
-        std::fs::write(scratch.path(), content).expect("can be written");
+    for content in [Vec::new(), b"a letter".to_vec(), vec![0; 100_000]] {
+        std::fs::write(scratch.path(), &content).expect("can be written");
         assert!(matches!(Engine::open(&scratch.path(), never()), Err(Error::Corrupt { .. })));
         assert!(matches!(Engine::open_reader(&scratch.path(), never()), Err(Error::Corrupt { .. })));
         assert_eq!(std::fs::read(scratch.path()).expect("can be read"), content, "left as it was");

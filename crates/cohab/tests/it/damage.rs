@@ -89,7 +89,9 @@ fn invariant_4_a_flipped_bit_is_an_error_and_never_a_wrong_value() -> Result<()>
     // `COHAB_FLIPS=5000 cargo test -p cohab --test it invariant_4 -- --nocapture` is the long form.
     let flips = std::env::var("COHAB_FLIPS").map_or(400, |flips| flips.parse().expect("a number"));
     let noticed = bits(flips, len).filter(|bit| flip(&data, &scratch.path(), &mut bytes, *bit)).count();
-    println!("{noticed} of {flips} flipped bits in {len} bytes were noticed, the others lie where nothing is stored");
+    println!(
+        "{noticed} of {flips} flipped bits in {len} bytes were noticed, the others lie where nothing is stored"
+    );
     assert!(noticed * 20 > flips, "{noticed} of {flips} were noticed");
     Ok(())
 }

@@ -42,7 +42,11 @@ fn fail_every_operation_of_a_commit(plan: impl Fn(&Faults, u64)) -> Result<u64> 
         assert_eq!(commit(value).map_err(|e| e.kind()).err(), Some(Kind::Poisoned));
         match store.snapshot() {
             Ok(snapshot) => {
-                assert_eq!(snapshot.version(), before, "k = {k}: nothing is shown that was never acknowledged");
+                assert_eq!(
+                    snapshot.version(),
+                    before,
+                    "k = {k}: nothing is shown that was never acknowledged"
+                );
                 assert_eq!(snapshot.namespace("n")?.digest(), digest);
                 assert!(snapshot.verify(|_| ())?.is_sound(), "k = {k}");
                 readable += 1;
