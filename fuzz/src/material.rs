@@ -28,6 +28,13 @@ impl fmt::Debug for Namespace {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key(Vec<u8>);
 
+impl Key {
+    /// Returns whether a store refuses it.
+    pub(crate) fn is_too_long(&self) -> bool {
+        self.0.len() > cohab::limits::KEY_BYTES_MAX
+    }
+}
+
 impl AsRef<[u8]> for Key {
     fn as_ref(&self) -> &[u8] {
         &self.0

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use cohab::{Digest, History, Kind, Name, NamespaceId, Precondition, Version, limits};
+use cohab::{Digest, History, Kind, Name, NamespaceId, Precondition, Version};
 
 use crate::material::Key;
 use crate::plan::{Action, Change, Expectation, Update};
@@ -337,7 +337,7 @@ impl Model {
 }
 
 fn check_key(key: &Key) -> Result<(), Kind> {
-    if key.as_ref().len() <= limits::KEY_BYTES_MAX { Ok(()) } else { Err(Kind::InvalidInput) }
+    if key.is_too_long() { Err(Kind::InvalidInput) } else { Ok(()) }
 }
 
 fn entries(space: &Space, is_wanted: impl Fn(&[u8]) -> bool) -> Vec<(Vec<u8>, Cell)> {

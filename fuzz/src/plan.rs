@@ -116,6 +116,20 @@ pub(crate) enum Expectation {
     StoreVersion(Off),
 }
 
+impl Expectation {
+    /// Returns the key that it is about.
+    pub(crate) fn key(&self) -> Option<&Key> {
+        match self {
+            Self::Value(_, key, _)
+            | Self::Unchanged(_, key)
+            | Self::KeyVersion(_, key, _)
+            | Self::Absent(_, key)
+            | Self::Present(_, key) => Some(key),
+            Self::DataVersion(..) | Self::MetaVersion(..) | Self::StoreVersion(_) => None,
+        }
+    }
+}
+
 /// What a batch does.
 #[derive(Clone, Debug, Arbitrary)]
 pub(crate) enum Change {

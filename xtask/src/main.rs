@@ -14,6 +14,7 @@ mod report;
 mod workspace;
 
 use std::ffi::OsString;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -43,8 +44,17 @@ enum Bench {
     },
 }
 
-fn main() -> anyhow::Result<()> {
-    let task = Task::parse();
+fn main() -> ExitCode {
+    match run(Task::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<()> {
     let workspace = Workspace::find()?;
     match task {
         Task::Ci(arguments) => ci::run(&workspace, &arguments),

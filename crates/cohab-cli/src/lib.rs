@@ -64,6 +64,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Runs the command as [`run`] does, and `cohab demo` if the arguments are flags without a command.
+pub fn run_or_demo(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    let starts_with_flag = arguments.get(1).is_none_or(|first| first.as_encoded_bytes().starts_with(b"-"));
+    if starts_with_flag && usage::is_command_missing(&arguments) {
+        arguments.splice(..arguments.len().min(1), ["cohab".into(), "demo".into()]);
+    }
+    run(arguments)
+}
+
 /// Runs the command, and returns its exit code if it came to its end.
 fn command(arguments: &[OsString], reporter: &mut Reporter) -> Result<u8, Failure> {
     if arguments.len() < 2 {

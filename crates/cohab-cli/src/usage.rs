@@ -1,8 +1,9 @@
 //! What the argument parser has to say, in the form that all errors have.
 
+use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 
-use clap::CommandFactory;
+use clap::{CommandFactory, Parser};
 use clap::error::ErrorKind;
 
 use crate::arguments::{Arguments, When};
@@ -13,6 +14,18 @@ use crate::terminal::tell;
 pub(crate) fn summary() -> u8 {
     tell(&Arguments::command().render_help().to_string());
     2
+}
+
+/// Whether the arguments name no command, be it that there are none or that they begin with flags of another one.
+pub(crate) fn is_command_missing(arguments: &[OsString]) -> bool {
+    Arguments::try_parse_from(arguments).is_err_and(|error| {
+        matches!(
+            error.kind(),
+            ErrorKind::MissingSubcommand
+                | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+                | ErrorKind::UnknownArgument
+        )
+    })
 }
 
 /// Prints help where help was asked for; otherwise returns what is wrong with the arguments.

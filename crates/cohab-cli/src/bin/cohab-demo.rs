@@ -1,10 +1,5 @@
-//! The command `cohab`, which without arguments runs `cohab demo`.
+//! The command `cohab`, which without a command of its own runs `cohab demo`.
 
 fn main() -> std::process::ExitCode {
-    let mut arguments: Vec<_> = std::env::args_os().collect();
-    if arguments.len() < 2 {
-        arguments.resize_with(1, || "cohab".into());
-        arguments.push("demo".into());
-    }
-    cohab_cli::run(arguments)
+    cohab_cli::run_or_demo(std::env::args_os())
 }

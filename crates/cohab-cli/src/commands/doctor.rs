@@ -120,6 +120,7 @@ fn examine(session: &Session) -> Result<Vec<Check>, Failure> {
                 Err(error) => checks.push(Check::of("store.json", error)?),
             }
             checks.push(content(session, &data)?);
+            checks.push(purged(&data)?);
         }
     }
     checks.extend(files::leftovers(path, files::Leftovers::Count)?);
@@ -196,6 +197,16 @@ fn content(session: &Session, store: &Store) -> Result<Check, Failure> {
                 .hint("`cohab verify` lists all; restore what they name from a backup")
         }
     })
+}
+
+/// Looks for what an interrupted `cohab ns purge` left behind, which is harmless but for the room it takes.
+fn purged(store: &Store) -> Result<Check, Failure> {
+    match store.snapshot().and_then(|snapshot| snapshot.purged_namespaces()) {
+        Ok(0) => Ok(Check::good("maintenance", "nothing left of purged namespaces")),
+        Ok(count) => Ok(Check::good("maintenance", format!("{count} purged namespaces still have keys"))
+            .hint("harmless; `cohab doctor --repair` removes them")),
+        Err(error) => Check::of("maintenance", error.into()),
+    }
 }
 
 /// Does what commits have left over.

@@ -1,6 +1,7 @@
 //! `cohab info`
 
 use clap::Args;
+use cohab::FORMAT;
 
 use super::{Exit, Outcome};
 use crate::report::holder;
@@ -35,7 +36,7 @@ impl Info {
             .with("path", store.path().to_string_lossy().into_owned())
             .with("version", snapshot.version())
             .with("oldest_version", snapshot.oldest_version())
-            .with("format", FORMAT)
+            .with("format", u64::from(FORMAT))
             .with("epoch", snapshot.epoch().get())
             .with("writer", writer)
             .with("namespaces", namespaces)
@@ -48,6 +49,3 @@ impl Info {
         Ok(Exit::Done)
     }
 }
-
-/// The format of every store that this build opens.
-const FORMAT: u64 = 1;

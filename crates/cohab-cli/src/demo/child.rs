@@ -31,7 +31,7 @@ impl Writer {
         let failed = |error: std::io::Error| Failure::io("starting the writing process failed", &error);
         let program = std::env::current_exe().map_err(failed)?;
         let mut command = Command::new(program);
-        command.arg("--store").arg(stage.store_path()).args(["demo-writer", "--start", &next.to_string()]);
+        command.args(["demo-writer", "--start", &next.to_string(), "--store"]).arg(stage.store_path());
         for variable in ["COHAB_STORE", "COHAB_OUTPUT", "COHAB_COLOR", "COHAB_WAIT", "COHAB_QUIET"] {
             command.env_remove(variable);
         }

@@ -35,7 +35,17 @@ fn the_other_program_runs_it_by_default() {
     assert!(ran.err.is_empty(), "{}", ran.err);
     assert!(ran.text().contains("STEP") && ran.text().contains("PASS"), "{}", ran.text());
 
+    let kept = place.path("kept");
+    let mut keeping = Command::new(env!("CARGO_BIN_EXE_cohab-demo"));
+    keeping.env("COHAB_DEMO_BYTES", "1").env_remove("COHAB_OUTPUT").args(["-q", "--keep"]).arg(&kept);
+    let ran = Ran::of(&mut keeping).done();
+    assert!(ran.text().contains("PASS"), "{}", ran.text());
+    let mut listing = Command::new(env!("CARGO_BIN_EXE_cohab-demo"));
+    listing.arg("--store").arg(kept.join("store")).args(["ns", "list"]);
+    assert!(!Ran::of(&mut listing).done().out.is_empty());
+    let mut mistaken = Command::new(env!("CARGO_BIN_EXE_cohab-demo"));
+    Ran::of(mistaken.args(["--kep", "kept"])).fails(2, "unexpected argument '--kep'");
+
     let mut version = Command::new(env!("CARGO_BIN_EXE_cohab-demo"));
     assert!(Ran::of(version.arg("--version")).done().text().starts_with("cohab "));
-    drop(place);
 }

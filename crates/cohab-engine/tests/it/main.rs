@@ -2,6 +2,7 @@
 
 mod old_versions;
 mod reader;
+mod recovery;
 mod storage;
 
 use cohab_engine::{Engine, Error, Options, Table};
