@@ -1,11 +1,11 @@
 //! The arguments that every command takes, and the texts that several of them parse alike.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
-use clap::{Args, Parser, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use cohab::Name;
 
 use crate::commands::Command;
@@ -51,12 +51,29 @@ pub(crate) struct Global {
     pub(crate) color: When,
     /// How long to wait for another writer to end; fractions count
     #[arg(long, global = true, env = "COHAB_WAIT", value_name = "SECONDS", value_parser = seconds)]
-    #[arg(default_value = "0", hide_default_value = true, hide_env_values = true)]
+    #[arg(
+        default_value = "0",
+        hide_default_value = true,
+        hide_env_values = true,
+        allow_negative_numbers = true
+    )]
     pub(crate) wait: Duration,
     /// Print results and errors only
     #[arg(short, long, global = true, env = "COHAB_QUIET", value_parser = FalseyValueParser::new())]
     #[arg(hide_env_values = true)]
     pub(crate) quiet: bool,
+}
+
+impl Arguments {
+    /// Reads the arguments, and the environment, where a variable without a value counts as one that is not set.
+    pub(crate) fn read(arguments: &[OsString]) -> Result<Self, clap::Error> {
+        let command = Self::command().mut_args(|argument| {
+            let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+            if argument.get_env().is_some_and(is_empty) { argument.env(None::<&str>) } else { argument }
+        });
+        let mut matches = command.try_get_matches_from(arguments)?;
+        Self::from_arg_matches_mut(&mut matches)
+    }
 }
 
 /// When to do something that suits only a terminal.
@@ -83,8 +100,8 @@ impl When {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds, such as 2.5".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+    let duration = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    duration.ok_or_else(|| "expected a number of seconds, such as 2.5".to_owned())
 }
 
 /// Reads the name of a namespace.

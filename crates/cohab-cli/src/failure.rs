@@ -179,6 +179,10 @@ impl From<cohab::Error> for Failure {
         failure.0.causes = sources(&error);
         failure.0.hint = error.hint_text().map(str::to_owned);
         failure.0.holder = error.holder().cloned();
+        if error.kind() == Kind::Poisoned {
+            // The facade's hint is for programs that go on.
+            failure = failure.hint("run it again; `cohab doctor` tells whether the store is sound");
+        }
         if let [_, _, ..] = error.refusals() {
             let refusals = error.refusals();
             failure.0.message = format!("{} preconditions failed, so nothing was changed", refusals.len());

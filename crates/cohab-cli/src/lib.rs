@@ -45,8 +45,6 @@ mod usage;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::arguments::Arguments;
 use crate::failure::Failure;
 use crate::report::Reporter;
@@ -79,7 +77,7 @@ fn command(arguments: &[OsString], reporter: &mut Reporter) -> Result<u8, Failur
     if arguments.len() < 2 {
         return Ok(usage::summary());
     }
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let arguments = match Arguments::read(arguments) {
         Ok(arguments) => arguments,
         Err(error) => return usage::explain(&error),
     };

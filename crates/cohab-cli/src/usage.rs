@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use clap::error::ErrorKind;
 
 use crate::arguments::{Arguments, When};
@@ -18,7 +18,7 @@ pub(crate) fn summary() -> u8 {
 
 /// Whether the arguments name no command, be it that there are none or that they begin with flags of another one.
 pub(crate) fn is_command_missing(arguments: &[OsString]) -> bool {
-    Arguments::try_parse_from(arguments).is_err_and(|error| {
+    Arguments::read(arguments).is_err_and(|error| {
         matches!(
             error.kind(),
             ErrorKind::MissingSubcommand

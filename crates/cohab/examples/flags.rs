@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p cohab --example flags`
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use cohab::typed::Namespace;
 use cohab::{Kind, Result, Store, Update};
 use serde::{Deserialize, Serialize};

@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p cohab --example history`
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use cohab::{LogItem, Result, Store};
 
 fn main() -> Result<()> {

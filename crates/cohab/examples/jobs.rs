@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p cohab --example jobs`
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use cohab::{Batch, Kind, Name, Precondition, Result, Store};
@@ -30,7 +32,7 @@ fn main() -> Result<()> {
                     match store.submit(claim) {
                         Ok(_) => {}
                         Err(error) if error.kind() == Kind::Conflict => {
-                            _ = too_late.fetch_add(1, Ordering::Relaxed)
+                            too_late.fetch_add(1, Ordering::Relaxed);
                         }
                         Err(error) => return Err(error),
                     }

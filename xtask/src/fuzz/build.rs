@@ -9,10 +9,11 @@ use anyhow::{Context, Result, bail};
 use super::MANIFEST;
 use crate::workspace::{self, Workspace};
 
-/// Counts what is executed and shows comparisons, which is how libFuzzer finds its way.
+/// Counts what is executed, which is how libFuzzer finds its way. Comparisons are not shown to it as `cargo fuzz` has
+/// them: the corpora know the words of each format, and without it a store does half as much again in the same time.
 const COVERAGE: &str = "--cfg fuzzing -Cdebug-assertions -Ccodegen-units=1 -Cpasses=sancov-module \
      -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
-     -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares";
+     -Cllvm-args=-sanitizer-coverage-pc-table";
 
 const ADDRESS_SANITIZER: &str = "-Zsanitizer=address";
 

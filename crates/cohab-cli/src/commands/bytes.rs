@@ -40,6 +40,9 @@ impl Encoding {
             input_must_be_open()?;
             read_all(what, "the standard input", io::stdin(), bytes_max)?
         } else if let Some(path) = file_name(argument) {
+            if path.as_os_str().is_empty() {
+                return Err(Failure::usage(format!("the {what} is `@` without the name of a file")));
+            }
             let name = path.display().to_string();
             let file = File::open(path)
                 .map_err(|error| Failure::io(format!("opening {name} for the {what} failed"), &error))?;
@@ -149,6 +152,7 @@ mod tests {
         check(true, false, "+0", Err("`+` is no hexadecimal digit"));
         check(false, true, "/wA=", Ok(b"\xff\x00"));
         check(false, true, "/wA", Err("not base64"));
+        check(false, false, "@", Err("`@` without the name of a file"));
         check(false, false, "@/nowhere/at/all", Err("opening /nowhere/at/all for the key failed"));
         check(false, false, &"k".repeat(KEY_BYTES_MAX), Ok("k".repeat(KEY_BYTES_MAX).as_bytes()));
         check(false, false, &"k".repeat(KEY_BYTES_MAX + 1), Err("longer than 2048 bytes"));

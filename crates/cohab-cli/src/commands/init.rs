@@ -1,6 +1,6 @@
 //! `cohab init`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use cohab::{Role, Store};
@@ -28,10 +28,11 @@ impl Init {
             Some(backup) => {
                 let bytes = backup.metadata().ok().map(|metadata| metadata.len());
                 let progress = session.progress("restoring", bytes);
-                Store::restore(backup, &path, |done| {
+                Store::restore(&backup, &path, |done| {
                     progress.set(done.bytes);
                     interrupt::check_in_callback();
-                })?
+                })
+                .map_err(|error| explain(error, &backup))?
             }
             None => {
                 // What is there already is looked at as a reader does, which makes nothing.
@@ -56,4 +57,14 @@ impl Init {
         session.out.record(&record)?;
         Ok(Exit::Done)
     }
+}
+
+/// Says that it is the backup that is not there, and not the store that is to be made of it.
+fn explain(error: cohab::Error, backup: &Path) -> Failure {
+    let is_missing = backup.try_exists().is_ok_and(|exists| !exists);
+    if error.kind() == cohab::Kind::NotFound && is_missing {
+        return Failure::not_found(format!("there is no backup at {}", backup.display()))
+            .hint("`cohab backup FILE` makes one");
+    }
+    error.into()
 }

@@ -26,19 +26,22 @@ impl Stage {
     /// Finds data and makes a directory for everything.
     pub(super) fn set(keep: Option<&Path>) -> Result<Self, Failure> {
         let material = Material::find()?;
-        let failed =
-            |error: std::io::Error| Failure::io("making a directory for the demonstration failed", &error);
+        let failed = |dir: &Path| {
+            let message = format!("making a directory for the demonstration failed: {}", dir.display());
+            move |error: std::io::Error| Failure::io(message, &error)
+        };
         let (dir, temporary) = match keep {
             Some(dir) if dir.symlink_metadata().is_ok() => {
                 let message = format!("{} exists already", dir.display());
                 return Err(Failure::exists(message).hint("name a directory that does not exist yet"));
             }
             Some(dir) => {
-                std::fs::create_dir(dir).map_err(failed)?;
+                std::fs::create_dir(dir).map_err(failed(dir))?;
                 (dir.to_owned(), None)
             }
             None => {
-                let temporary = tempfile::Builder::new().prefix("cohab-demo-").tempdir().map_err(failed)?;
+                let temporary = tempfile::Builder::new().prefix("cohab-demo-").tempdir();
+                let temporary = temporary.map_err(failed(&std::env::temp_dir()))?;
                 (temporary.path().to_owned(), Some(temporary))
             }
         };

@@ -36,7 +36,11 @@ fn every_global_flag_has_a_variable_and_the_flag_wins() {
     );
     run("COHAB_QUIET", "1", &["count", "fruit"]).done();
     run("COHAB_WAIT", "much", &["count", "fruit"]).fails(2, "expected a number of seconds");
-    run("COHAB_WAIT", "-1", &["count", "fruit"]).fails(2, "negative");
+    run("COHAB_WAIT", "-1", &["count", "fruit"]).fails(2, "expected a number of seconds");
+    place.run(["--wait", "-1", "info"]).fails(2, "expected a number of seconds");
+    for name in ["COHAB_OUTPUT", "COHAB_COLOR", "COHAB_WAIT", "COHAB_QUIET"] {
+        run(name, "", &["count", "fruit"]).done();
+    }
     run("COHAB_OUTPUT", "xml", &["count", "fruit"]).fails(2, "xml");
     let error = run("COHAB_OUTPUT", "json", &["count", "nothing"]).ends(1).error();
     assert_eq!(error["kind"], json!("not_found"));
@@ -48,7 +52,7 @@ fn every_global_flag_has_a_variable_and_the_flag_wins() {
     let mut without = place.command();
     without.env_remove("COHAB_STORE").args(["count", "fruit"]);
     Ran::of(&mut without).fails(2, "which store?");
-    run("COHAB_STORE", "", &["count", "fruit"]).ends(2);
+    run("COHAB_STORE", "", &["count", "fruit"]).fails(2, "which store?");
 }
 
 #[test]

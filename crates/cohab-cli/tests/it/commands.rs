@@ -1,6 +1,6 @@
 //! Every command on a healthy store.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::Place;
 
@@ -188,6 +188,21 @@ fn a_store_is_verified_examined_and_compacted() {
         let checks = place.run(arguments).done().lines();
         assert!(checks.len() > 4 && checks.iter().all(|check| check["ok"] == true), "{checks:?}");
     }
+    // A purge whose process ends before the keys are removed.
+    let store = cohab::Store::open(place.store()).unwrap();
+    store.write(|tx| tx.drop_namespace("fruit", cohab::DropMode::WithContents)).unwrap();
+    store.write(|tx| tx.purge_namespace("fruit")).unwrap();
+    drop(store);
+    let maintenance = |checks: Vec<Value>| {
+        let check = checks.into_iter().find(|check| check["check"] == "maintenance").unwrap();
+        check["detail"].as_str().unwrap().to_owned()
+    };
+    let told = maintenance(place.run(["doctor"]).done().lines());
+    assert_eq!(told, "1 purged namespaces still have keys");
+    let told = maintenance(place.run(["doctor", "--repair"]).done().lines());
+    assert!(told.contains("3 keys of purged namespaces removed"), "{told}");
+    let told = maintenance(place.run(["doctor"]).done().lines());
+    assert_eq!(told, "nothing left of purged namespaces");
     let compacted = place.run(["compact"]).done().json();
     assert!(compacted["bytes_after"].as_u64() <= compacted["bytes_before"].as_u64(), "{compacted}");
 }
@@ -210,7 +225,7 @@ fn a_backup_is_read_and_restored() {
         json!({"version": 4})
     );
     place.run(["--store", "second", "init", "--from", "copy"]).fails(8, "there is a store at second already");
-    place.run(["--store", "third", "init", "--from", "nowhere"]).fails(1, "nowhere");
+    place.run(["--store", "third", "init", "--from", "nowhere"]).fails(1, "there is no backup at nowhere");
     let file = place.file("no backup", "text");
     place.run([&"--store".into(), &"third".into(), &"init".into(), &"--from".into(), &file]).ends(2);
 }
@@ -221,6 +236,7 @@ fn shells_and_man_are_served() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = place.run(["completions", shell]).done().text();
         assert!(script.contains("cohab") && script.contains("compact"), "{shell}");
+        assert!(!script.contains("demo-writer") && !script.contains("demo__writer"), "{shell}");
     }
     place.run(["completions", "cmd"]).fails(2, "invalid value 'cmd'");
     assert!(place.run(["man"]).done().text().contains(".TH cohab 1"));

@@ -23,6 +23,7 @@ fn the_demonstration_passes() {
     assert!(!listed.is_empty());
     place.run(["--store", "kept/store", "doctor"]).done();
     place.run(["demo", "--keep", "kept"]).fails(8, "kept exists already");
+    place.run(["demo", "--keep", "no/where"]).fails(1, "failed: no/where");
 }
 
 #[test]

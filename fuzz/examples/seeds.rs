@@ -1,0 +1,239 @@
+//! Writes the seeds that each fuzz target begins with: a few small inputs of its format, of which most are good.
+//!
+//! ```text
+//! cargo run --manifest-path fuzz/Cargo.toml --example seeds
+//! ```
+//!
+//! They are committed, so this runs again only when a format changes. What a failure was found with is committed
+//! beside them by hand.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+
+use cohab::typed::Key;
+use cohab_core::{Digest, Epoch, InstanceId, Name, NamespaceId, StoreId, Timestamp, Token, Version};
+use cohab_exchange::dump::{NamespaceHeader, Writer};
+use cohab_log::{Chain, Change, Header, RecordWriter, Summary};
+use cohab_namespace::catalog::{Root, Stored, reclaim_key, trash_key};
+use cohab_namespace::{Contents, Metadata, Record, Update};
+
+type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
+
+/// How many plans there are for a store; each takes some ten milliseconds.
+const PLANS: usize = 24;
+
+fn main() -> Result<()> {
+    for (target, seeds) in [
+        ("catalog", catalog()?),
+        ("deb822", texts(DEB822)),
+        ("dump", dump()?),
+        ("jsonl", texts(JSONL)),
+        ("keys", keys()),
+        ("log_record", log_record()?),
+        ("operations", texts(OPERATIONS)),
+        ("store_ops", store_ops()),
+    ] {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+        fs::create_dir_all(&dir)?;
+        seeds.iter().try_for_each(|(name, bytes)| fs::write(dir.join(name), bytes))?;
+    }
+    Ok(())
+}
+
+type Seeds = BTreeMap<String, Vec<u8>>;
+
+fn texts(texts: &[(&str, &str)]) -> Seeds {
+    texts.iter().map(|(name, text)| ((*name).to_owned(), (*text).into())).collect()
+}
+
+const DEB822: &[(&str, &str)] = &[
+    ("one", "Package: hello\nVersion: 2.10-3\nArchitecture: amd64\nSection: devel\n"),
+    (
+        "continued",
+        "Package: hello\nDescription: says hello\n to whoever\n .\n\tlistens\n\n# a comment\nPackage: bye\n# within\nVersion: 1\n",
+    ),
+    (
+        "repeated",
+        "Package: a\nVersion: 1\nArchitecture: all\n\nPackage: a\nVersion: 1\nArchitecture: all\n\nPackage: a\nVersion: 1\n\
+         Architecture: all\n\nPackage: a\nVersion: 1\nArchitecture: all\n",
+    ),
+    ("dos", "\r\n \r\nPackage: a\r\nX-Field: 1\r\n\r\n\r\nPackage: b\r\n"),
+    ("no-package", "Version: 1\n"),
+    ("stray-continuation", " a\nPackage: b\n"),
+];
+
+const JSONL: &[(&str, &str)] = &[
+    ("plain", "{\"key\":\"a\",\"value\":\"1\"}\n{\"key\":\"b\",\"value\":\"\"}\n"),
+    ("base64", "{\"key\":{\"base64\":\"AA==\"},\"value\":{\"base64\":\"/w==\"}}"),
+    ("scanned", "{\"ns\":\"n\",\"key\":\"k\",\"value\":\"v\",\"version\":7}\r\n\n \t\n"),
+    ("escaped", "{\"key\":\"\\u0000\\\"\\\\\\n\\ud83e\\udd80\",\"value\":\"Gr\u{fc}\u{df}e\"}\n"),
+    ("no-value", "{\"key\":\"a\"}\n"),
+    ("twice", "{\"key\":\"a\",\"value\":\"1\",\"key\":\"b\"}\n"),
+];
+
+const OPERATIONS: &[(&str, &str)] = &[
+    (
+        "changes",
+        "{\"put\":{\"ns\":\"a\",\"key\":\"k\",\"value\":\"v\"}}\n{\"put\":{\"ns\":\"a/b\",\"key\":\"\",\"value\":\"\",\"create\":true}}\n\
+         {\"del\":{\"ns\":\"a\",\"key\":{\"base64\":\"/w==\"}}}\n",
+    ),
+    (
+        "key-expectations",
+        "{\"expect\":{\"ns\":\"a\",\"key\":\"k\",\"value\":\"v\"}}\n{\"expect\":{\"ns\":\"a\",\"key\":\"k\",\"version\":7}}\n\
+         {\"expect\":{\"ns\":\"a\",\"key\":\"k\",\"absent\":true}}\n{\"expect\":{\"ns\":\"a\",\"key\":\"k\",\"absent\":false}}\n",
+    ),
+    (
+        "version-expectations",
+        "{\"expect\":{\"ns\":\"a\",\"data_version\":7}}\n\n{\"expect\":{\"ns\":\"a\",\"meta_version\":18446744073709551615}}\n\
+         {\"expect\":{\"version\":0}}",
+    ),
+    (
+        "two-at-once",
+        "{\"put\":{\"ns\":\"a\",\"key\":\"k\",\"value\":\"v\"},\"del\":{\"ns\":\"a\",\"key\":\"k\"}}",
+    ),
+    ("bad-name", "{\"del\":{\"ns\":\"a/../b\",\"key\":\"k\"}}"),
+];
+
+fn name(text: &str) -> Result<Name> {
+    Ok(Name::new(text)?)
+}
+
+fn store_id() -> Result<StoreId> {
+    Ok("c0aab000-0000-4000-8000-000000000001".parse()?)
+}
+
+fn contents() -> Contents {
+    let mut contents = Contents::EMPTY;
+    contents.data_version = Version::new(300);
+    contents.add(b"key", b"value");
+    contents
+}
+
+fn record() -> Result<Record> {
+    let made = Timestamp::from_micros(1_767_268_800_000_000);
+    let record = Record::create(NamespaceId::new(7), Metadata::new(name("a/b")?), Version::new(3), made)?;
+    let update = Update::new().title("T").description("D").label("k", "v").protected(true);
+    Ok(record.update(&update, Version::new(400))?)
+}
+
+fn catalog() -> Result<Seeds> {
+    let mut root = Root::new(store_id()?, Timestamp::from_micros(1));
+    let new = root.encode();
+    root.origin = Some(Token { store: store_id()?, version: Version::new(5) });
+    (root.version, root.next_namespace, root.log_bytes) = (Version::new(1 << 40), None, 1 << 33);
+    let record = record()?;
+    let unprotected = record.update(&Update::new().protected(false), Version::new(401))?;
+    let dropped = unprotected.dropped(&contents(), true, Version::new(402), Timestamp::from_micros(9))?;
+    let id = NamespaceId::new(7);
+    Ok(Seeds::from([
+        ("root-new".into(), new),
+        ("root-old".into(), root.encode()),
+        ("record".into(), record.encode()),
+        ("record-dropped".into(), dropped.encode()),
+        ("contents".into(), contents().encode()),
+        ("id".into(), NamespaceId::new(u32::MAX).encode()),
+        ("trash-key".into(), trash_key(&name("a/b")?, Version::new(402), id)),
+        ("reclaim-key".into(), reclaim_key(id).to_vec()),
+    ]))
+}
+
+fn log_record() -> Result<Seeds> {
+    let instance: InstanceId = "01890000-0000-7000-8000-000000000001".parse()?;
+    let header = Header {
+        version: Version::new(400),
+        epoch: Epoch::new(2),
+        instance,
+        time: Timestamp::from_micros(1_767_268_800_000_000),
+        label: "a label".into(),
+        previous: Chain::from_bytes([7; 32]),
+    };
+    let id = NamespaceId::new(7);
+    let record = |fill: &dyn Fn(&mut RecordWriter)| {
+        let mut record = RecordWriter::begin(&header);
+        fill(&mut record);
+        let mut chunks = Vec::new();
+        let Ok(_) = record.finish(|_, chunk| {
+            chunks.extend_from_slice(chunk);
+            Ok::<_, Infallible>(())
+        });
+        chunks
+    };
+    let before_version = Version::new(300);
+    let changes = record(&|record| {
+        record.change(id, Change::Insert { key: b"k1", value: b"v1" });
+        record.change(id, Change::Update { key: b"k2", before: b"", before_version, value: b"v2" });
+        record.change(NamespaceId::new(8), Change::Delete { key: b"", before: &[9; 200], before_version });
+        record.summary(Summary { namespace: id, keys: 2, bytes: 8, digest: Digest::EMPTY });
+    });
+    let encoded = self::record()?.encode();
+    let metadata = record(&|record| {
+        record.metadata(id, None, Some(&encoded));
+        record.metadata(id, Some(&encoded), None);
+        record.unrecorded(id, 1000);
+    });
+    let torn = changes[..changes.len() / 2].to_vec();
+    Ok(Seeds::from([("changes".into(), changes), ("metadata".into(), metadata), ("torn".into(), torn)]))
+}
+
+fn dump() -> Result<Seeds> {
+    type Entries<'a> = &'a [(&'a [u8], &'a [u8])];
+    let written = |namespaces: &[(&str, Entries<'_>)]| -> Result<Vec<u8>> {
+        let mut dump = Writer::begin(Vec::new())?;
+        for (name_text, entries) in namespaces {
+            let mut header = NamespaceHeader::new(name(name_text)?);
+            header.title = format!("Title of {name_text}");
+            header.labels.insert("k".into(), "v".into());
+            dump.namespace(&header)?;
+            entries.iter().try_for_each(|(key, value)| dump.entry(key, value))?;
+            dump.end_namespace()?;
+        }
+        Ok(dump.finish()?)
+    };
+    let two =
+        written(&[("a", &[(b"", b""), (b"k", b"v"), (b"\xff", b"\0\xff")]), ("a/b", &[(b"k", b"\"\\\n")])])?;
+    let cut_off = two[..two.len() - 10].to_vec();
+    let next_format = b"{\"cohab_dump\":2}\n".to_vec();
+    Ok(Seeds::from([
+        ("empty".into(), written(&[])?),
+        ("one-empty-namespace".into(), written(&[("n", &[])])?),
+        ("two-namespaces".into(), two),
+        ("cut-off".into(), cut_off),
+        ("next-format".into(), next_format),
+    ]))
+}
+
+fn keys() -> Seeds {
+    fn encoded(key: &impl Key) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        key.encode(&mut bytes);
+        bytes
+    }
+    Seeds::from([
+        ("bool".into(), encoded(&true)),
+        ("char".into(), encoded(&'\u{1f980}')),
+        ("integers".into(), encoded(&(7_u16, -7_i32))),
+        ("text-and-number".into(), encoded(&("a\0b".to_owned(), 1_u64 << 63))),
+        ("nested".into(), encoded(&("a".to_owned(), (vec![0, 0xFF, 0], true), 'z'))),
+        ("unfinished-text".into(), b"a\0".to_vec()),
+    ])
+}
+
+/// Any bytes are a plan, so these are bytes that look random.
+fn store_ops() -> Seeds {
+    let plan = |number: usize| random(number as u64).take(200 + 25 * number).collect();
+    (1..=PLANS).map(|number| (format!("plan-{number:02}"), plan(number))).collect()
+}
+
+/// SplitMix64: the same bytes wherever this runs.
+fn random(seed: u64) -> impl Iterator<Item = u8> {
+    let mut state = seed;
+    std::iter::repeat_with(move || {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z >> 56) as u8
+    })
+}
