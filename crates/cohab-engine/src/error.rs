@@ -128,9 +128,10 @@ impl From<cohab_fs::Error> for Error {
 impl From<redb::StorageError> for Error {
     fn from(error: redb::StorageError) -> Self {
         match error {
-            redb::StorageError::Io(source)
-                if matches!(source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
-            {
+            redb::StorageError::Io(source) if source.kind() == io::ErrorKind::UnexpectedEof => {
+                Self::corrupt("file", None, "it ends before a page that it should hold")
+            }
+            redb::StorageError::Io(source) if source.kind() == io::ErrorKind::InvalidData => {
                 Self::corrupt("file", None, source.to_string())
             }
             redb::StorageError::Io(source) => Self::io("access to the store's file", source),

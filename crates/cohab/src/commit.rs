@@ -212,5 +212,5 @@ pub(crate) fn extent(root: &Root) -> LogExtent {
 
 pub(crate) fn no_namespace(name: &str) -> Error {
     Error::new(Kind::NotFound, format!("there is no namespace `{name}`"))
-        .hint("create it first; on the command line with `cohab ns create` or `--create`")
+        .hint("`cohab ns list` shows which there are, `cohab ns create` makes one")
 }

@@ -96,7 +96,7 @@ impl Error {
 
     pub(crate) fn corrupt(message: impl Into<String>) -> Self {
         Self::new(Kind::Corrupt, message)
-            .hint("run `cohab verify` to see how far the damage goes; restore a backup of what it names")
+            .hint("`cohab doctor` shows how far the damage goes; `cohab init --from BACKUP` makes a store of a backup")
     }
 
     pub(crate) fn refused(refusals: Vec<Refusal>) -> Self {

@@ -155,7 +155,8 @@ pub(crate) fn corrupt(table: &str, key: Option<&[u8]>, detail: &str) -> Error {
             None => format!("the log at \"{}\"", row.escape_ascii()),
         },
         Some(row) => format!("{table} at \"{}\"", row.escape_ascii()),
-        None => format!("the store's file, table {table}"),
+        None if table == "file" => "the store's file".to_owned(),
+        None => format!("the store's file, table `{table}`,"),
     };
     Error::corrupt(format!("{place} is damaged: {detail}"))
 }

@@ -77,6 +77,11 @@ impl Report {
                 self.note(place, error);
                 Ok(None)
             }
+            // Once a read of the file has failed the engine refuses all that follow.
+            Err(error) if error.kind() == Kind::Poisoned && !self.is_sound() => {
+                self.note(place, "cannot be read behind the damage that was met before");
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }

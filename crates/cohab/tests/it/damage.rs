@@ -150,3 +150,28 @@ fn a_damaged_key_does_not_pass_for_an_absent_one() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_file_that_was_cut_off_is_damage_however_it_is_read() -> Result<()> {
+    let scratch = Scratch::new();
+    let store = scratch.with_namespace();
+    store.write(|tx| (0..20_000).try_for_each(|i| tx.put("n", key(i), [3; 100])))?;
+    drop(store);
+    let data = scratch.path().join("store.redb");
+    let len = fs::metadata(&data).expect("is there").len();
+    let mut noticed = 0;
+    for part in [99, 90, 50] {
+        let file = fs::OpenOptions::new().write(true).open(&data).expect("can be opened");
+        file.set_len(len * part / 100).expect("can be cut");
+        let reader = Store::options().role(Role::Reader).open(scratch.path());
+        match reader.and_then(|reader| reader.snapshot()?.verify(|_| ())) {
+            Ok(report) => noticed += u32::from(!report.is_sound()),
+            Err(error) => {
+                assert!(matches!(error.kind(), Kind::Corrupt | Kind::NeedsRecovery), "{part} %: {error:?}");
+                noticed += 1;
+            }
+        }
+    }
+    assert!(noticed >= 2, "cutting into pages in use was noticed {noticed} times");
+    Ok(())
+}
