@@ -69,7 +69,7 @@ impl fmt::Debug for Key {
 pub(crate) enum Value {
     /// These.
     Bytes(Vec<u8>),
-    /// So many times the same byte.
+    /// The same byte many times.
     Filled(u8, u16),
 }
 
@@ -78,7 +78,8 @@ impl Value {
     pub(crate) fn to_vec(&self) -> Vec<u8> {
         match self {
             Self::Bytes(bytes) => bytes.clone(),
-            Self::Filled(byte, count) => vec![*byte; usize::from(*count)],
+            // Seldom long, so that a plan does not spend its time on one value.
+            Self::Filled(byte, count) => vec![*byte; usize::from(count >> (byte % 8))],
         }
     }
 }

@@ -21,8 +21,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     for manifest in ["Cargo.toml", crate::fuzz::MANIFEST, crate::peers::MANIFEST] {
         let mut command = Command::new(&program);
         command.stdin(Stdio::null()).arg("--manifest-path").arg(workspace.path(manifest));
-        command.args(["--all-features", "check", "--hide-inclusion-graph", "--config"]);
-        command.arg(workspace.path("deny.toml")).args(["licenses", "bans", "sources"]);
+        command.arg("--config").arg(workspace.path("deny.toml"));
+        command.args(["check", "--hide-inclusion-graph", "licenses", "bans", "sources"]);
         workspace::run(&mut command)?;
     }
     Ok(())
