@@ -10,7 +10,7 @@
 //! is known by its digest, so memory grows with the number of keys, not with what they hold.
 //!
 //! **The value** is the stanza as it stands in the file, comments within it included, from its first line to its
-//! last, without the line feed (or carriage return and line feed) that ends its last line. Stanzas joined by two
+//! last, without the line feed and the carriage returns before it that end its last line. Stanzas joined by two
 //! line feeds are a file again, with the same stanzas.
 
 use std::collections::HashMap;
@@ -210,8 +210,12 @@ impl Fields {
     }
 }
 
+/// Takes off what ends a line: a line feed, and carriage returns before it. All of them, or a stanza that ends with
+/// one would lose it when its file is put together again with line feeds.
 fn without_end(line: &[u8]) -> &[u8] {
-    line.strip_suffix(b"\r\n").or_else(|| line.strip_suffix(b"\n")).unwrap_or(line)
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let end = line.iter().rposition(|byte| *byte != b'\r').map_or(0, |last| last + 1);
+    &line[..end]
 }
 
 fn is_blank(line: &[u8]) -> bool {

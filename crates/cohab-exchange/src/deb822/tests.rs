@@ -62,6 +62,15 @@ fn keys_grow_until_they_are_free() {
     check(&[bare, bare, a], &["a", "a=1"], 1);
 }
 
+/// Found by fuzzing: only one carriage return was taken off the end of a stanza, so that a stanza with two kept one,
+/// and lost it when its file was put together again and read.
+#[test]
+fn a_stanza_does_not_end_with_carriage_returns() {
+    let (stanzas, _) = read(b"Package: a\r\r\r\n\r\r\nPackage: b\r\r").expect("is well-formed");
+    let bodies: Vec<_> = stanzas.iter().map(|(_, _, body, _)| &body[..]).collect();
+    assert_eq!(bodies, [&b"Package: a"[..], b"Package: b"]);
+}
+
 #[test]
 fn the_section_is_shown() {
     let (read, _) = read(b"Package: a\nSECTION: admin\n\nPackage: b\n").expect("is well-formed");
