@@ -68,7 +68,7 @@ fn keys_grow_until_they_are_free() {
 fn a_stanza_does_not_end_with_carriage_returns() {
     let (stanzas, _) = read(b"Package: a\r\r\r\n\r\r\nPackage: b\r\r").expect("is well-formed");
     let bodies: Vec<_> = stanzas.iter().map(|(_, _, body, _)| &body[..]).collect();
-    assert_eq!(bodies, [&b"Package: a"[..], b"Package: b"]);
+    assert_eq!(bodies, ["Package: a", "Package: b"]);
 }
 
 #[test]
