@@ -31,6 +31,15 @@ pub const LABEL_KEY_BYTES_MAX: usize = 63;
 /// The longest label value, in bytes of UTF-8.
 pub const LABEL_VALUE_BYTES_MAX: usize = 255;
 
+/// The longest name of an application's lock, in bytes of UTF-8.
+pub const LOCK_NAME_BYTES_MAX: usize = 255;
+
+/// The longest record of a lock's holder that is read, in bytes.
+pub const HOLDER_BYTES_MAX: usize = 8 << 10;
+
+/// How many characters of a text that a lock's holder says about itself are shown.
+pub const HOLDER_TEXT_SHOWN_MAX: usize = 64;
+
 /// The longest label of a transaction in the log, in bytes of UTF-8.
 pub const TRANSACTION_LABEL_BYTES_MAX: usize = 255;
 
@@ -70,6 +79,25 @@ pub const RETAIN_AGE: Duration = Duration::from_hours(24 * 30);
 
 /// How much memory the engine may use for pages, unless the store is opened with another budget.
 pub const CACHE_BYTES: usize = 64 << 20;
+
+/// How often a handle looks after what nobody calls it for: idle snapshots, its entry among the instances, requests
+/// to hand over.
+pub const KEEPER_TICK: Duration = Duration::from_millis(250);
+
+/// How often a stand-by tries to become the writer, and thereby about how long a take-over takes.
+pub const STANDBY_TICK: Duration = Duration::from_millis(20);
+
+/// How long a reader believes the coordination page before it looks into the store itself.
+pub const PAGE_TRUST: Duration = Duration::from_secs(1);
+
+/// How long a reader without a coordination page waits between two looks into the store.
+pub const PAGELESS_POLL: Duration = Duration::from_millis(10);
+
+/// How long a reader waits for a commit it can see to be published, before it makes it durable itself.
+pub const PUBLICATION_WAIT: Duration = Duration::from_millis(100);
+
+/// After which time a commit that still waits is reported with those who may hold it up.
+pub const STALL_AFTER: Duration = Duration::from_secs(2);
 
 /// The longest line that a text format (jsonl, dump, deb822) may hold, in bytes.
 ///

@@ -8,12 +8,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
 use cohab_fs::Access;
+use cohab_fs::fork::Released;
 use redb::backends::FileBackend;
-use redb::{Builder, ConcurrencyMode, Database, ReadOnlyDatabase, ReadableDatabase};
+use redb::{Builder, ConcurrencyMode, Database, ReadableDatabase};
 
 use crate::guard::guarded;
+use crate::reader::Reader;
 use crate::storage::{Backend, FileStorage, Storage};
 use crate::{Error, MappedStorage, Result, Snapshot, Table, Transaction};
 
@@ -38,6 +41,8 @@ pub struct Options {
     cache_bytes: usize,
     mapping: Mapping,
     create: bool,
+    is_exclusive: bool,
+    pub(crate) patience: Duration,
     recovery: RecoveryProgress,
     layer: Option<StorageLayer>,
 }
@@ -51,6 +56,8 @@ impl Options {
             cache_bytes: 64 << 20,
             mapping: Mapping::default(),
             create: true,
+            is_exclusive: false,
+            patience: Duration::from_secs(10),
             recovery: Arc::new(|_| ControlFlow::Continue(())),
             layer: None,
         }
@@ -77,6 +84,22 @@ impl Options {
         self
     }
 
+    /// Sets whether the file is this process's alone: a writer keeps readers out too, and a reader keeps writers out.
+    /// For file systems whose range locks or maps cannot be relied on between machines. Default: no.
+    #[must_use]
+    pub fn exclusive(mut self, is_exclusive: bool) -> Self {
+        self.is_exclusive = is_exclusive;
+        self
+    }
+
+    /// Sets how long a reader waits for a writer that is stopped in the middle of switching to its commit, before it
+    /// reports [`Error::Stalled`]. Default: ten seconds.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
     /// Follows a recovery. The callback gets the part done, 0 to 1, and may break it off.
     ///
     /// After a crash, recovery loads what the last commit recorded and takes milliseconds at any size, without a
@@ -97,11 +120,15 @@ impl Options {
         self
     }
 
-    fn builder(&self) -> Builder {
+    pub(crate) fn builder(&self) -> Builder {
         let mut builder = Builder::new();
         let recovery = self.recovery.clone();
         builder
-            .set_concurrency_mode(ConcurrencyMode::SingleWriter)
+            .set_concurrency_mode(if self.is_exclusive {
+                ConcurrencyMode::ExclusiveWriter
+            } else {
+                ConcurrencyMode::SingleWriter
+            })
             .set_cache_size(self.cache_bytes)
             .set_repair_callback(move |session| {
                 if recovery(session.progress()).is_break() {
@@ -113,8 +140,8 @@ impl Options {
 
     fn storage(&self, file: &Arc<File>) -> Box<dyn Storage> {
         let mapped = match self.mapping {
-            Mapping::On => MappedStorage::new(file.clone()).ok(),
-            Mapping::Off => None,
+            Mapping::On if !self.is_exclusive => MappedStorage::new(file.clone()).ok(),
+            _ => None,
         };
         let storage: Box<dyn Storage> = match mapped {
             Some(mapped) => Box::new(mapped),
@@ -149,13 +176,15 @@ pub enum Integrity {
 
 enum Db {
     Writer {
+        /// In a forked child these descriptors stand for nothing, or the child would keep a dead writer's locks.
+        _inherited: Vec<Released>,
         /// Dropped before the lock below, so that nobody opens the file while it is being closed.
         database: Database,
         /// A second handle for reading once the first one has failed: redb refuses reads then, too.
-        rescue: OnceLock<ReadOnlyDatabase>,
-        _old_versions_out: File,
+        rescue: OnceLock<Reader>,
+        old_versions_out: File,
     },
-    Reader(ReadOnlyDatabase),
+    Reader(Reader),
 }
 
 /// An open file.
@@ -198,7 +227,7 @@ impl Engine {
     /// As for [`open`](Self::open), and [`Error::NeedsRecovery`] if the last writer died: then somebody must open
     /// the file as a writer first.
     pub fn open_reader(path: &Path, options: Options) -> Result<Self> {
-        let db = Db::Reader(reading(path, &options)?);
+        let db = Db::Reader(Reader::open(path, &options)?);
         Ok(Self::with(path, options, false, db))
     }
 
@@ -223,20 +252,24 @@ impl Engine {
     /// Takes a snapshot of the last commit. Cost: five system calls and a few pages, without waiting for a writer
     /// at work.
     ///
-    /// Works on a poisoned handle too, and then may show the commit whose outcome is unknown.
+    /// Works on a poisoned handle too, and then may show the commit whose outcome is unknown. A reader may see a
+    /// commit whose writer still waits for the disk: see [`sync`](Self::sync).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stalled`] for a reader whose writer is stopped half-way in its commit.
     pub fn snapshot(&self) -> Result<Snapshot> {
         let db = self.db();
         let transaction = match db.as_ref().ok_or(Error::Closed)? {
             Db::Writer { rescue, .. } if self.is_poisoned() => {
                 if rescue.get().is_none() {
                     // Of two that come at the same time, one opens it in vain.
-                    let _ = rescue.set(reading(&self.path, &self.options)?);
+                    let _ = rescue.set(Reader::open(&self.path, &self.options)?);
                 }
-                let rescue = rescue.get().ok_or(Error::Closed)?;
-                guarded("file", || rescue.begin_read())?
+                rescue.get().ok_or(Error::Closed)?.begin_read()?
             }
             Db::Writer { database, .. } => guarded("file", || database.begin_read())?,
-            Db::Reader(database) => guarded("file", || database.begin_read())?,
+            Db::Reader(reader) => reader.begin_read()?,
         };
         Snapshot::open(&transaction, self.options.tables)
     }
@@ -304,15 +337,42 @@ impl Engine {
         let opened = if self.writer {
             writer(&self.path, &self.options, Access::Write)
         } else {
-            reading(&self.path, &self.options).map(Db::Reader)
+            Reader::open(&self.path, &self.options).map(Db::Reader)
         };
         *db = Some(opened?);
         self.poisoned.store(false, Ordering::Release);
         Ok(())
     }
 
+    /// Makes what the last snapshot showed durable, whoever wrote it.
+    ///
+    /// A commit is in the file, for other processes to see, a moment before its writer has made it durable. Whoever
+    /// must not act on what a power cut could take back calls this, or hears from the writer that it is durable.
+    pub fn sync(&self) -> Result<()> {
+        match self.db().as_ref().ok_or(Error::Closed)? {
+            Db::Writer { old_versions_out: file, .. } => {
+                file.sync_data().map_err(|e| Error::io(format!("syncing {}", self.path.display()), e))
+            }
+            Db::Reader(reader) => reader.sync(),
+        }
+    }
+
+    /// Returns whether the path still names the file that is open. Cost: two system calls.
+    ///
+    /// A file that was renamed over an open one takes its place unnoticed: what is committed to the old one is lost.
+    pub fn is_in_place(&self) -> Result<bool> {
+        let db = self.db();
+        let file = match db.as_ref().ok_or(Error::Closed)? {
+            Db::Writer { old_versions_out: file, .. } => file,
+            Db::Reader(reader) => reader.file(),
+        };
+        is_named_by(file, &self.path)
+    }
+
     /// Closes the file, leaving it in a state that needs no recovery. Dropping the engine does the same.
-    pub fn close(self) -> Result<()> {
+    ///
+    /// Snapshots taken before report [`Error::Closed`].
+    pub fn close(&self) -> Result<()> {
         let db = self.db.write().unwrap_or_else(PoisonError::into_inner).take();
         dropped(db)
     }
@@ -390,13 +450,33 @@ fn writer(path: &Path, options: &Options, access: Access) -> Result<Db> {
     if len == 0 && !options.create {
         return Err(Error::corrupt("file", None, format!("{} is empty", path.display())));
     }
-    let locks = file.try_clone().map_err(|e| Error::io(format!("opening {}", path.display()), e))?;
-    let locks = FileBackend::new(locks).map_err(|e| Error::from_open(path, e, true))?;
-    let backend = Backend::new(options.storage(&Arc::new(file)), locks);
+    // Locks belong to an open file, and a map keeps its file open in a forked child: so the map gets a file of its own.
+    let opened_again = Arc::new(cohab_fs::open(path, Access::Write)?);
+    let locks = FileBackend::new(file).map_err(|e| Error::from_open(path, e, true))?;
+    let backend = Backend::new(options.storage(&opened_again), locks);
     let database = guarded("file", || {
         options.builder().create_with_backend(backend).map_err(|error| Error::from_open(path, error, true))
     })?;
-    Ok(Db::Writer { database, rescue: OnceLock::new(), _old_versions_out: old_versions_out })
+    let inherited = cohab_fs::fork::release_file_in_child(&old_versions_out);
+    Ok(Db::Writer { _inherited: inherited, database, rescue: OnceLock::new(), old_versions_out })
+}
+
+#[cfg(unix)]
+fn is_named_by(file: &File, path: &Path) -> Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let failed = |error| Error::io(format!("examining {}", path.display()), error);
+    let open = file.metadata().map_err(failed)?;
+    match path.symlink_metadata() {
+        Ok(named) => Ok((open.dev(), open.ino()) == (named.dev(), named.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// An open file cannot be replaced here.
+#[cfg(not(unix))]
+fn is_named_by(_file: &File, _path: &Path) -> Result<bool> {
+    Ok(true)
 }
 
 /// Takes the whole-file lock that redb versions before 4.3 take, on a descriptor of its own.
@@ -412,30 +492,6 @@ fn lock_out_old_versions(path: &Path) -> Result<File> {
         Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
         Err(TryLockError::Error(error)) => Err(Error::io(format!("locking {}", path.display()), error)),
     }
-}
-
-fn reading(path: &Path, options: &Options) -> Result<ReadOnlyDatabase> {
-    let file = cohab_fs::open(path, Access::Read)?;
-    let len = file.metadata().map_err(|e| Error::io(format!("examining {}", path.display()), e))?.len();
-    if len == 0 {
-        return Err(Error::corrupt("file", None, format!("{} is empty", path.display())));
-    }
-    guarded("file", || {
-        let opened = options.builder().open_read_only(same_file(path, &file));
-        opened.map_err(|error| Error::from_open(path, error, false))
-    })
-}
-
-/// A path by which redb opens the very file that was just examined, whatever the name points to by now.
-#[cfg(target_os = "linux")]
-fn same_file(_path: &Path, file: &File) -> PathBuf {
-    use std::os::fd::AsRawFd;
-    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn same_file(path: &Path, _file: &File) -> PathBuf {
-    path.to_owned()
 }
 
 impl fmt::Debug for Engine {

@@ -66,6 +66,15 @@ pub enum Error {
     /// The operation needs the file for itself, but a snapshot or transaction is still open.
     #[error("a snapshot or transaction is still open, here or in another process")]
     InUse,
+    /// The writer has been in the middle of switching to its commit for too long: it was probably stopped. Nothing is
+    /// wrong with the file; once the writer goes on, or dies, so do its readers.
+    #[error("the writer of {} has held its readers up for {} s", path.display(), waited.as_secs_f32())]
+    Stalled {
+        /// The file.
+        path: PathBuf,
+        /// How long the reader waited.
+        waited: std::time::Duration,
+    },
     /// The operating system refused an operation.
     #[error("{action} failed")]
     Io {

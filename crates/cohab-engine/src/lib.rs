@@ -49,6 +49,7 @@ mod entries;
 mod error;
 mod guard;
 mod mapped;
+mod reader;
 mod seal;
 mod snapshot;
 mod storage;

@@ -10,6 +10,7 @@
 //! | `{"expect":{"ns":"a","data_version":7}}` | the namespace's data last changed at this version |
 //! | `{"expect":{"ns":"a","meta_version":7}}` | the namespace's metadata last changed at this version |
 //! | `{"expect":{"version":7}}` | the store is at this version |
+//! | `{"expect":{"lock":"l","token":7}}` | no later holder of this lock was here; with `"shared":true`, the lock is held shared |
 //!
 //! Keys and values are [`Text`]. A line holds one operation; a field that is not in the table is refused, so
 //! that a misspelt precondition does not silently hold.
@@ -103,6 +104,15 @@ pub enum Expectation {
     },
     /// The store is at this version.
     StoreVersion(Version),
+    /// The fencing token of a lock was not overtaken.
+    Lock {
+        /// The lock's name.
+        lock: String,
+        /// The token of the holder who asks.
+        token: u64,
+        /// Whether that one shares the lock with others.
+        shared: bool,
+    },
 }
 
 impl Operation {
@@ -183,10 +193,16 @@ struct Expect<'a> {
     data_version: Option<Version>,
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     meta_version: Option<Version>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    lock: Option<Cow<'a, str>>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    token: Option<u64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    shared: bool,
 }
 
 const EXPECT_FORMS: &str = "`expect` has `ns` and `key` with one of `value`, `version` and `absent`, or `ns` with one \
-     of `data_version` and `meta_version`, or `version` alone";
+     of `data_version` and `meta_version`, or `lock` and `token`, or `version` alone";
 
 impl Object<'_> {
     fn into_operation(self) -> Result<Operation, String> {
@@ -210,8 +226,17 @@ impl Object<'_> {
 
 impl Expect<'_> {
     fn into_expectation(self) -> Result<Expectation, String> {
-        let Self { ns, key: of, value: content, version, absent, data_version, meta_version } = self;
+        let Self { ns, key: of, value: content, version, absent, data_version, meta_version, .. } = self;
         let ns = ns.map(Cow::into_owned);
+        if self.lock.is_some() || self.token.is_some() || self.shared {
+            let others = (ns, of, content, version, absent, data_version, meta_version);
+            return match (self.lock, self.token, others) {
+                (Some(lock), Some(token), (None, None, None, None, None, None, None)) => {
+                    Ok(Expectation::Lock { lock: lock.into_owned(), token, shared: self.shared })
+                }
+                _ => Err(EXPECT_FORMS.to_owned()),
+            };
+        }
         match (ns, of, content, version, absent, data_version, meta_version) {
             (Some(ns), Some(of), Some(content), None, None, None, None) => {
                 Ok(Expectation::Value { ns, key: key(of)?, value: value(content)? })
@@ -286,6 +311,9 @@ impl<'a> From<&'a Expectation> for Expect<'a> {
             Expectation::DataVersion { ns, version } => Self { data_version: Some(*version), ..within(ns) },
             Expectation::MetaVersion { ns, version } => Self { meta_version: Some(*version), ..within(ns) },
             Expectation::StoreVersion(version) => Self { version: Some(*version), ..Self::default() },
+            Expectation::Lock { lock, token, shared } => {
+                Self { lock: Some(Cow::Borrowed(lock)), token: Some(*token), shared: *shared, ..Self::default() }
+            }
         }
     }
 }

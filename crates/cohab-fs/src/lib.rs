@@ -4,6 +4,10 @@
 //! by the user it runs as, reached without following a symbolic link, closed to everybody else whatever the
 //! umask. Small files are replaced as a whole, so that a reader finds the old content or the new one.
 //!
+//! What the kernel does with a file is its business too: [`fork`] keeps a forked child from holding on to its
+//! parent's locks, and [`file_system`] tells places whose locks and maps can be trusted from those shared over a
+//! network.
+//!
 //! # Limitations
 //!
 //! Owner and mode are a Unix idea; elsewhere only the kind of file is checked.
@@ -25,9 +29,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod file_system;
+pub mod fork;
+
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+
+pub use file_system::{FileSystem, file_system};
 
 /// Why a file or directory was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -199,14 +208,49 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
 
 /// Like [`replace`], with a content that is written piece by piece.
 pub fn replace_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
+    swap_in(path, |file| write(file).and_then(|()| file.sync_all()))?;
+    sync_dir(parent(path))
+}
+
+/// Gives a file new content as a whole, but not durably: a reader finds the old content or the new, a power cut
+/// may leave either or an empty file.
+///
+/// For records that only inform people: nothing waits for the disk.
+pub fn replace_hint(path: &Path, content: &[u8]) -> Result<()> {
+    swap_in(path, |file| file.write_all(content))
+}
+
+/// Creates a file with its content, durably and as a whole, unless there is one of that name already.
+///
+/// Returns whether it was created. Of several that try at the same time one does, and the file stays the same one.
+pub fn create_whole(path: &Path, content: &[u8]) -> Result<bool> {
+    let failed = |error| Error::io("creating", path, error);
+    let mut file = tempfile::Builder::new().prefix(".cohab-").tempfile_in(parent(path)).map_err(failed)?;
+    file.write_all(content).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+    match file.persist_noclobber(path) {
+        Ok(_) => sync_dir(parent(path)).map(|()| true),
+        Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(refused) => Err(failed(refused.error)),
+    }
+}
+
+/// Reads a small file of the user's own without following a symbolic link, and no more than `bytes_max` of it.
+pub fn read_small(path: &Path, bytes_max: usize) -> Result<Vec<u8>> {
+    let mut content = Vec::new();
+    let mut file = open(path, Access::Read)?.take(bytes_max as u64);
+    file.read_to_end(&mut content).map_err(|error| Error::io("reading", path, error))?;
+    Ok(content)
+}
+
+/// Puts a new file in the place of an old one; nobody sees it half-written.
+fn swap_in(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
     let failed = |error| Error::io("writing", path, error);
-    let dir = parent(path);
     // The temporary file is 0600 from the start and is removed should anything fail.
-    let mut file = tempfile::Builder::new().prefix(".cohab-").tempfile_in(dir).map_err(failed)?;
+    let temporary = tempfile::Builder::new().prefix(".cohab-").tempfile_in(parent(path));
+    let mut file = temporary.map_err(failed)?;
     write(file.as_file_mut()).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;
-    sync_dir(dir)
+    Ok(())
 }
 
 /// Makes a directory for unfinished work within another; it is removed with everything in it when dropped.
@@ -283,9 +327,13 @@ mod tests {
         assert!(!create_dir(&inner).expect("is there"));
         open(&file, Access::Create).expect("can be made");
         replace(&replaced, b"1").expect("can be written");
-        replace(&replaced, b"22").expect("can be written again");
+        replace_hint(&replaced, b"22").expect("can be written again");
         assert_eq!((mode(&inner)?, mode(&file)?, mode(&replaced)?), (0o700, 0o600, 0o600));
         assert_eq!(fs::read(&replaced)?, b"22");
+        assert_eq!(read_small(&replaced, 1).expect("can be read"), b"2");
+        assert!(!create_whole(&replaced, b"333").expect("is there"));
+        assert!(create_whole(&dir.path().join("whole"), b"333").expect("can be made"));
+        assert_eq!(mode(&dir.path().join("whole"))?, 0o600);
         assert_eq!(fs::read_dir(&inner)?.count(), 2, "no temporary file is left");
         Ok(())
     }

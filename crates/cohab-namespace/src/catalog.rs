@@ -7,6 +7,7 @@
 //! 03 ‖ id                   what is counted of its data     → Contents
 //! 04 ‖ name ‖ 00 ‖ version ‖ id   a dropped namespace by name and when it was dropped → nothing
 //! 05 ‖ id                   a purged namespace whose keys are not all removed → nothing
+//! 06 ‖ lock name            a named lock                    → the highest fencing token shown
 //! ```
 //!
 //! An id is four bytes and a version eight, big endian. Every value begins with one byte that numbers its format, followed by its
@@ -35,6 +36,8 @@ pub const TRASH: u8 = 4;
 
 /// The first byte of the rows that remember purged namespaces.
 pub const RECLAIM: u8 = 5;
+
+const FENCES: u8 = 6;
 
 /// The store's own row.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -130,6 +133,11 @@ pub fn parse_reclaim_key(key: &[u8]) -> Option<NamespaceId> {
     id.try_into().ok().map(NamespaceId::from_be_bytes)
 }
 
+/// Returns the key that remembers the highest fencing token of a lock that was shown to the store.
+pub fn fence_key(lock: &str) -> Vec<u8> {
+    prefixed(FENCES, lock.as_bytes())
+}
+
 fn prefixed(kind: u8, rest: &[u8]) -> Vec<u8> {
     let mut key = Vec::with_capacity(rest.len() + 6);
     key.push(kind);
@@ -181,6 +189,7 @@ impl Stored for Root {}
 impl Stored for Record {}
 impl Stored for Contents {}
 impl Stored for NamespaceId {}
+impl Stored for u64 {}
 
 #[cfg(test)]
 mod tests {

@@ -42,7 +42,7 @@ impl Store {
     ) -> Result<Self> {
         let source = Self::options().role(Role::Reader).open(backup)?.snapshot()?;
         let directory = Directory::create(path.as_ref())?;
-        let lock = directory.writer_lock().acquire(&Holder::this_process("restore"), Duration::ZERO)?;
+        let lock = directory.lock_for_writing(&Holder::this_process("restore"), Duration::ZERO)?;
         if directory.is_store() || directory.data().exists() {
             let message = format!("there is a store at {} already", path.as_ref().display());
             return Err(
@@ -80,7 +80,7 @@ impl Snapshot {
         let unfinished = cohab_fs::temp_dir(dir)?;
         let copy = unfinished.path().join("copy");
         let options = cohab_engine::Options::new(TABLES).cache_bytes(CACHE_BYTES);
-        self.state().engine.copy_to(
+        self.state().engine()?.copy_to(
             &copy,
             options,
             TABLES,

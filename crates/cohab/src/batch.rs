@@ -9,7 +9,7 @@ use cohab_core::{Name, Version};
 use crate::layout::{check_value, data_key};
 use crate::namespaces::must_exist;
 use crate::transaction::check_label;
-use crate::{Error, NamespaceId, Result, Transaction};
+use crate::{Error, Fence, NamespaceId, Result, Transaction};
 
 /// Operations that happen together at one version, if the preconditions hold: what [`Store::submit`] takes.
 ///
@@ -35,6 +35,7 @@ use crate::{Error, NamespaceId, Result, Transaction};
 #[must_use = "a batch does nothing until it is submitted"]
 pub struct Batch {
     label: String,
+    fences: Vec<Fence>,
     preconditions: Vec<Precondition>,
     operations: Vec<Operation>,
     bytes: usize,
@@ -73,6 +74,13 @@ impl Batch {
         self
     }
 
+    /// Makes the batch fail as [`Kind::Fenced`](crate::Kind::Fenced) if a lock has a later holder; see
+    /// [`Transaction::fence`].
+    pub fn fence(mut self, fence: Fence) -> Self {
+        self.fences.push(fence);
+        self
+    }
+
     /// Puts a value under a key of a namespace, which must exist.
     pub fn put(self, namespace: &Name, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
         self.with(namespace, key.into(), Action::Put(value.into()))
@@ -100,7 +108,7 @@ impl Batch {
 
     /// Checks the batch against the limits, before it waits for its turn.
     pub(crate) fn check(&self) -> Result<()> {
-        let count = self.operations.len() + self.preconditions.len();
+        let count = self.operations.len() + self.preconditions.len() + self.fences.len();
         let hint = "split it up, or use `Store::write`, which streams";
         if count > BATCH_OPERATIONS_MAX {
             let message = format!(
@@ -124,6 +132,9 @@ impl Batch {
 
     /// Checks everything that can refuse the batch, and changes nothing.
     pub(crate) fn admit(&self, transaction: &mut Transaction<'_, '_>) -> Result<()> {
+        for fence in &self.fences {
+            transaction.fence(fence)?;
+        }
         let mut refusals = Vec::new();
         for precondition in &self.preconditions {
             refusals.extend(precondition.check(transaction)?);

@@ -7,23 +7,29 @@
 
 use std::collections::HashMap;
 
-use cohab_core::{NamespaceId, Timestamp, Version};
+use cohab_core::{Epoch, NamespaceId, Timestamp, Version};
 use cohab_log::LogExtent;
-use cohab_namespace::catalog::{ROOT_KEY, Root, Stored, contents_key, name_key, record_key};
+use cohab_namespace::catalog::{ROOT_KEY, Root, Stored, contents_key, fence_key, name_key, record_key};
 use cohab_namespace::{Contents, Record};
 
 use crate::layout::CATALOG;
 use crate::store::Inner;
+use crate::locks::Fence;
 use crate::{Batch, Error, Kind, Name, Result, Transaction, maintain};
 
 /// An engine transaction under way.
 pub(crate) struct Commit<'c, 'tx> {
     pub(crate) tx: &'c mut cohab_engine::Transaction<'tx>,
     pub(crate) inner: &'c Inner,
+    pub(crate) epoch: Epoch,
+    /// The version that the store was at.
+    since: Version,
     pub(crate) root: Root,
     pub(crate) now: Timestamp,
     names: HashMap<String, NamespaceId>,
     namespaces: HashMap<NamespaceId, Open>,
+    /// The highest fencing tokens shown, by the lock's name.
+    fences: HashMap<String, u64>,
     /// Set once there is something to commit.
     pub(crate) changed: bool,
     /// Set when an operation failed half-way: nothing of this may be committed.
@@ -40,16 +46,45 @@ pub(crate) struct Open {
     pub(crate) unrecorded: u64,
 }
 
-/// Runs `f` in one engine transaction and commits what it did.
+/// Runs `f` in one engine transaction, commits what it did, and tells every process.
 pub(crate) fn run<T>(
     inner: &Inner,
     f: impl for<'c, 'tx> FnOnce(Commit<'c, 'tx>) -> Result<(Commit<'c, 'tx>, T)>,
 ) -> Result<T> {
-    inner.engine.write(|tx| {
-        let (commit, value) = f(Commit::begin(tx, inner)?)?;
-        commit.finish()?;
-        Ok(value)
-    })
+    let writing = inner.writing()?;
+    let watch = inner.commits.wait();
+    let committed = writing.engine.write(|tx| {
+        let (commit, value) = watch.pause(|| f(Commit::begin(tx, inner, writing.epoch)?))?;
+        let news = commit.finish()?;
+        // As late as possible: from here to the commit the application runs no more.
+        writing.check()?;
+        Ok::<_, Error>((news, value))
+    });
+    drop(watch);
+    let (news, value) = committed.inspect_err(|_| {
+        if writing.engine.is_poisoned() {
+            inner.forget_latest();
+        }
+    })?;
+    if let Some(News { since, version, changed }) = news {
+        // Only now is it certain that the commit went to where the next reader looks for it.
+        writing.check()?;
+        inner.note_durable(version);
+        inner.forget_latest();
+        if let Some(coordination) = &inner.coordination {
+            coordination.publish(version, writing.epoch, since, &changed);
+        }
+    }
+    Ok(value)
+}
+
+/// What other processes are told of a commit.
+pub(crate) struct News {
+    /// The version before.
+    since: Version,
+    version: Version,
+    /// The namespaces whose data changed.
+    changed: Vec<NamespaceId>,
 }
 
 /// Commits batches together, each at a version of its own or not at all.
@@ -103,14 +138,19 @@ pub(crate) fn run_group(inner: &Inner, batches: &[Batch]) -> Vec<Result<Version>
 }
 
 impl<'c, 'tx> Commit<'c, 'tx> {
-    fn begin(tx: &'c mut cohab_engine::Transaction<'tx>, inner: &'c Inner) -> Result<Self> {
+    fn begin(
+        tx: &'c mut cohab_engine::Transaction<'tx>,
+        inner: &'c Inner,
+        epoch: Epoch,
+    ) -> Result<Self> {
         let row =
             tx.get(CATALOG, ROOT_KEY)?.ok_or_else(|| Error::corrupt("the store's own row is missing"))?;
         let root = Root::decode(&row)?;
         drop(row);
         let now = inner.options.clock.now();
-        let (names, namespaces) = (HashMap::new(), HashMap::new());
-        Ok(Self { tx, inner, root, now, names, namespaces, changed: false, broken: false })
+        let (names, namespaces, fences) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let since = root.version;
+        Ok(Self { tx, inner, epoch, since, root, now, names, namespaces, fences, changed: false, broken: false })
     }
 
     /// Finds a live namespace, or `None` if no namespace has this name.
@@ -175,8 +215,30 @@ impl<'c, 'tx> Commit<'c, 'tx> {
         (&mut *self.tx, open.expect("ids are handed out by `find`, which keeps what they stand for"))
     }
 
-    /// Writes what the transactions have in common. The engine commits when this has returned.
-    fn finish(mut self) -> Result<()> {
+    /// Refuses a fencing token if a later one of the same lock was shown to the store before.
+    pub(crate) fn fence(&mut self, fence: &Fence) -> Result<()> {
+        let highest = match self.fences.get(&fence.lock) {
+            Some(highest) => *highest,
+            None => match self.tx.get(CATALOG, &fence_key(&fence.lock))? {
+                Some(row) => u64::decode(&row)?,
+                None => 0,
+            },
+        };
+        if fence.token < highest {
+            let Fence { lock, token, .. } = fence;
+            let message = format!("lock `{lock}`: token {token} is stale, token {highest} was used since");
+            return Err(Error::new(Kind::Fenced, message).hint("acquire the lock again, and read again what it guards"));
+        }
+        // Those who share a lock do not exclude each other, so their tokens say nothing about one another.
+        if !fence.is_shared && fence.token > highest {
+            self.fences.insert(fence.lock.clone(), fence.token);
+        }
+        Ok(())
+    }
+
+    /// Writes what the transactions have in common, and returns what to tell others. The engine commits when this has
+    /// returned.
+    fn finish(mut self) -> Result<Option<News>> {
         if self.broken {
             return Err(Error::new(
                 Kind::Aborted,
@@ -185,19 +247,24 @@ impl<'c, 'tx> Commit<'c, 'tx> {
         }
         if !self.changed {
             self.tx.discard();
-            return Ok(());
+            return Ok(None);
         }
+        let mut changed = Vec::new();
         for (id, open) in &self.namespaces {
             if open.changed_in.is_some() {
+                changed.push(*id);
                 self.tx.insert(CATALOG, &contents_key(*id), &[&open.contents.encode()])?;
             }
+        }
+        for (lock, token) in &self.fences {
+            self.tx.insert(CATALOG, &fence_key(lock), &[&token.encode()])?;
         }
         let retention = &self.inner.options.retention;
         if extent(&self.root).is_trim_due(retention, self.now) {
             maintain::trim_step(self.tx, &mut self.root, retention, self.now)?;
         }
         self.tx.insert(CATALOG, ROOT_KEY, &[&self.root.encode()])?;
-        Ok(())
+        Ok(Some(News { since: self.since, version: self.root.version, changed }))
     }
 }
 

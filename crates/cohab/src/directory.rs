@@ -3,15 +3,23 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use cohab_core::StoreId;
-use cohab_lock::LockFile;
+use cohab_fs::FileSystem;
+use cohab_lock::{Counter, Held, Holder, LockFile, Locks};
+use cohab_registry::Registry;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Kind, Result};
+use crate::store::{RECOVERY, RECOVERY_WAIT};
+use crate::{Error, Kind, Options, Result};
 
 /// The format of a store's files that this build writes, and the newest that it reads.
 pub const FORMAT: u32 = 1;
+
+/// What may be in the directory of a store whose creation was interrupted before it had its card.
+const UNFINISHED: [&str; 6] =
+    ["writer.lock", "writer.json", "writer.epoch", "store.redb", "coord.page", "instances"];
 
 /// The card of a store: written once, replaced as a whole, readable by every version there will be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -73,7 +81,7 @@ impl Directory {
         };
         for entry in fs::read_dir(&self.root).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
-            let ours = ["writer.lock", "writer.json", "store.redb"].iter().any(|known| name == *known)
+            let ours = UNFINISHED.iter().any(|known| name == *known)
                 || name.as_encoded_bytes().starts_with(b".cohab-");
             if !ours {
                 return Ok(false);
@@ -98,8 +106,58 @@ impl Directory {
         self.root.join("store.json")
     }
 
+    /// Returns the path of the coordination page.
+    pub(crate) fn page(&self) -> PathBuf {
+        self.root.join("coord.page")
+    }
+
     pub(crate) fn writer_lock(&self) -> LockFile {
         LockFile::in_dir(&self.root, "writer")
+    }
+
+    /// Returns the lock that a stand-by holds while it asks the writer to hand over.
+    pub(crate) fn handover_lock(&self) -> LockFile {
+        LockFile::in_dir(&self.root, "handover")
+    }
+
+    /// Returns the counter of the store's writers, which outside the store's file says which one is the last.
+    pub(crate) fn fence(&self) -> Counter {
+        Counter::at(self.root.join("writer.epoch"))
+    }
+
+    pub(crate) fn registry(&self) -> Registry {
+        Registry::in_dir(&self.root)
+    }
+
+    pub(crate) fn locks(&self) -> Locks {
+        Locks::in_dir(&self.root.join("locks"))
+    }
+
+    /// Takes the writer's lock. A reader that recovers the store holds it for a moment, which is no reason to fail.
+    pub(crate) fn lock_for_writing(&self, holder: &Holder, wait: Duration) -> Result<Held> {
+        let deadline = Instant::now() + RECOVERY_WAIT;
+        loop {
+            match self.writer_lock().acquire(holder, wait) {
+                Err(cohab_lock::Error::Busy { holder: Some(other), .. })
+                    if other.role == RECOVERY && Instant::now() < deadline =>
+                {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    /// Refuses a file system whose locks and maps cannot be relied on, unless the store is opened exclusively.
+    pub(crate) fn check_file_system(&self, options: &Options) -> Result<()> {
+        match cohab_fs::file_system(&self.root)? {
+            FileSystem::Remote(name) if !options.is_exclusive => {
+                let message = format!("{} is on {name}, where several processes cannot share a store", self.root.display());
+                let hint = "move it to a local disk, or open it for one process alone (`Options::exclusive`)";
+                Err(Error::new(Kind::Unsupported, message).hint(hint))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reads the card, or `None` if there is none yet.

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use cohab_core::Version;
 use cohab_lock::Holder;
 
 use crate::batch::Refusal;
@@ -44,6 +45,26 @@ pub enum Kind {
     Decode,
     /// The application's own closure gave up: [`Error::abort`].
     Aborted,
+    /// The writer is stopped half-way in a commit, so that its readers cannot go on. They will, when it goes on or dies.
+    Stalled,
+    /// What was waited for did not happen in time.
+    TimedOut,
+    /// The wait was cancelled.
+    Cancelled,
+    /// The thread holds the lock already and would wait for itself.
+    Reentrant,
+    /// The versions asked for are no longer in the log: [`Error::oldest_version`].
+    Lagged,
+    /// The snapshot is older than the writer allows. Drop it and take a new one.
+    SnapshotExpired,
+    /// Somebody else has taken over since. Nothing was committed. Close the handle, or acquire the lock again.
+    Fenced,
+    /// The store's file was replaced by another under the open handle. Nothing more is committed. Open it anew.
+    StoreReplaced,
+    /// The handle was opened by the process that this one was forked from. Open the store anew.
+    UsedAfterFork,
+    /// The place does not offer what a store needs, such as a network file system.
+    Unsupported,
     /// The operating system refused an operation; [`source`](StdError::source) says why.
     Io,
 }
@@ -67,6 +88,16 @@ impl Kind {
             Self::Closed => "closed",
             Self::Decode => "decode",
             Self::Aborted => "aborted",
+            Self::Stalled => "stalled",
+            Self::TimedOut => "timed_out",
+            Self::Cancelled => "cancelled",
+            Self::Reentrant => "reentrant",
+            Self::Lagged => "lagged",
+            Self::SnapshotExpired => "snapshot_expired",
+            Self::Fenced => "fenced",
+            Self::StoreReplaced => "store_replaced",
+            Self::UsedAfterFork => "used_after_fork",
+            Self::Unsupported => "unsupported",
             Self::Io => "io",
         }
     }
@@ -81,13 +112,14 @@ struct Inner {
     hint: Option<String>,
     holder: Option<Holder>,
     refusals: Vec<Refusal>,
+    oldest: Option<Version>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
         let (message, refusals) = (message.into(), Vec::new());
-        Self(Box::new(Inner { kind, message, hint: None, holder: None, refusals, source: None }))
+        Self(Box::new(Inner { kind, message, hint: None, holder: None, refusals, oldest: None, source: None }))
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
@@ -106,6 +138,19 @@ impl Error {
         error
     }
 
+    pub(crate) fn busy(message: impl Into<String>, holder: Holder) -> Self {
+        let mut error = Self::new(Kind::Busy, message);
+        error.0.holder = Some(holder);
+        error
+    }
+
+    pub(crate) fn lagged(missed: Version, oldest: Version) -> Self {
+        let message = format!("version {missed} is no longer in the log, whose oldest is version {oldest}");
+        let mut error = Self::new(Kind::Lagged, message);
+        error.0.oldest = Some(oldest);
+        error.hint("read the store as it is now, and go on from there; a longer retention keeps more")
+    }
+
     /// Wraps an application's own error, to leave a [`write`](crate::Store::write) without committing.
     ///
     /// [`source`](StdError::source) gives it back.
@@ -121,6 +166,7 @@ impl Error {
         };
         let mut error = Self::new(self.0.kind, message);
         error.0.hint.clone_from(&self.0.hint);
+        error.0.holder.clone_from(&self.0.holder);
         error
     }
 
@@ -147,6 +193,11 @@ impl Error {
     /// Returns who holds the lock, for [`Kind::Busy`], if the holder left word.
     pub fn holder(&self) -> Option<&Holder> {
         self.0.holder.as_ref()
+    }
+
+    /// Returns the oldest version that the log still has, for [`Kind::Lagged`].
+    pub fn oldest_version(&self) -> Option<Version> {
+        self.0.oldest
     }
 
     /// Returns every precondition of a batch that failed.
@@ -244,17 +295,39 @@ fn copy_of(error: &std::io::Error) -> std::io::Error {
 
 impl From<cohab_lock::Error> for Error {
     fn from(error: cohab_lock::Error) -> Self {
+        use cohab_lock::Error as E;
         let message = error.to_string();
         match error {
-            cohab_lock::Error::Busy { holder, .. } => {
+            E::Busy { holder, .. } => {
                 let mut error = Self::new(Kind::Busy, message);
                 error.0.holder = holder.map(|holder| *holder);
                 error.hint(
                     "wait for it (`--wait SECONDS`), let it do the work, or end it; reading needs no lock",
                 )
             }
-            cohab_lock::Error::File(error) => error.into(),
-            cohab_lock::Error::Io { source, .. } => Self::new(Kind::Io, message).source(source),
+            E::File(error) => error.into(),
+            E::Cancelled { .. } => Self::new(Kind::Cancelled, message),
+            E::Reentrant { .. } => Self::new(Kind::Reentrant, message).hint("drop the lock that the thread has"),
+            E::Name { .. } | E::Duplicate { .. } => Self::invalid(message),
+            E::Damaged { .. } => Self::new(Kind::Corrupt, message),
+            E::Io { source, .. } => Self::new(Kind::Io, message).source(source),
+            _ => Self::new(Kind::Io, message),
+        }
+    }
+}
+
+impl From<cohab_registry::Error> for Error {
+    fn from(error: cohab_registry::Error) -> Self {
+        use cohab_registry::Error as E;
+        let message = error.to_string();
+        match error {
+            E::File(error) => error.into(),
+            E::Name { .. } => Self::invalid(message),
+            E::InUse(_) => Self::new(Kind::Exists, message),
+            E::Forked(_) => Self::new(Kind::UsedAfterFork, message),
+            E::PortTaken { .. } => Self::new(Kind::Busy, message),
+            E::NoHomeDirectory => Self::new(Kind::NotFound, message),
+            E::Io { source, .. } | E::Bind { source, .. } => Self::new(Kind::Io, message).source(source),
             _ => Self::new(Kind::Io, message),
         }
     }
@@ -283,6 +356,8 @@ impl From<cohab_engine::Error> for Error {
             E::ReadOnly => Self::new(Kind::ReadOnly, "the store is open for reading only"),
             E::Closed => Self::new(Kind::Closed, message),
             E::InUse => Self::new(Kind::InUse, message),
+            E::Stalled { .. } => Self::new(Kind::Stalled, message)
+                .hint("`cohab ps` shows who is stopped; let it go on (`kill -CONT`), or end it"),
             E::Io { source, .. } => Self::new(Kind::Io, message).source(source),
             _ => Self::new(Kind::Io, message),
         }

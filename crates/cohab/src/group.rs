@@ -7,7 +7,7 @@
 //! SIGMOD 1984).
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,8 @@ pub(crate) struct Queue {
     last_group: AtomicUsize,
     /// Held by whoever is committing.
     turn: Mutex<()>,
+    /// Set while the handle is about to stop writing: whoever writes in a loop lets it have its turn.
+    is_ending: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -70,7 +72,20 @@ impl Caller {
 impl Queue {
     /// Waits until nobody else is committing.
     pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
+        while self.is_ending.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the transaction at work, and has those wait that would follow it.
+    pub(crate) fn last_turn<T>(&self, f: impl FnOnce() -> T) -> T {
+        self.is_ending.store(true, Ordering::Relaxed);
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let value = f();
+        drop(turn);
+        self.is_ending.store(false, Ordering::Relaxed);
+        value
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -43,45 +43,69 @@
 //!
 //! The bounds are in [`limits`]. Stores belong on a local file system.
 
+mod ages;
 mod backup;
 mod batch;
 mod commit;
+mod coordination;
 mod directory;
 mod error;
 mod group;
+mod identity;
+mod instances;
+mod keeper;
+mod latest;
 mod layout;
+mod locks;
 mod log;
 mod maintain;
 mod namespaces;
+mod opened;
 mod options;
 mod range;
+mod role;
 mod snapshot;
+mod stall;
 mod store;
+mod succession;
 mod transaction;
 pub mod typed;
+mod uptime;
 mod verify;
 mod view;
+mod watch;
+mod writing;
 
 pub use batch::{Batch, Precondition, Refusal};
 pub use cohab_core::{
     Clock, Digest, Epoch, InstanceId, Name, NameError, NamespaceId, StoreId, SystemClock, Timestamp, Token,
     Version, limits,
 };
-pub use cohab_lock::Holder;
+pub use cohab_lock::{Cancel, Holder, LockState, Mode as LockMode, Wait};
 pub use cohab_log::{Chain, Change, Retention};
 pub use cohab_namespace::{Contents, Dropped, History, Metadata, Update};
+pub use cohab_registry::{
+    Description, Home, Instance, Isolation, Lease, Port, PortPreference, Reaped, Registration, Registry,
+};
 pub use directory::FORMAT;
 pub use error::{Error, Kind, Result};
+pub use latest::Freshness;
+pub use locks::{Fence, Lock};
 pub use log::{Log, LogItem, LogRecord};
 pub use maintain::Maintenance;
 pub use namespaces::DropMode;
-pub use options::{Mapping, Options, Role};
+pub use options::{Mapping, Options};
 pub use range::KeyRange;
+pub use role::{Role, RoleChange};
 pub use snapshot::{NamespaceInfo, Snapshot};
+pub use stall::Stall;
 pub use store::{Committed, Integrity, Store};
 pub use transaction::{NamespaceMut, Transaction};
 pub use verify::{Difference, Progress, Report};
 pub use view::{Direction, Entry, EntryRef, NamespaceView, Range, Value};
+#[cfg(feature = "stream")]
+pub use watch::WatchStream;
+pub use watch::{Filter, KeyChange, Watch, WatchEvent, WatchStop};
 
 /// What tests of a store's faults need; not part of the promise of this crate.
 #[doc(hidden)]

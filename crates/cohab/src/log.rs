@@ -115,7 +115,7 @@ pub enum LogItem<'a> {
 
 impl<'s> LogRecord<'s> {
     fn open(state: &'s State, version: Version) -> Result<Self> {
-        let chunk = state.engine.get(LOG, &record_start(version))?;
+        let chunk = state.engine()?.get(LOG, &record_start(version))?;
         let chunk =
             chunk.ok_or_else(|| Error::corrupt(format!("the log has no record of version {version}")))?;
         let header = header(&chunk)?;
@@ -170,7 +170,7 @@ impl<'s> LogRecord<'s> {
         let bounds = (Bound::Included(&from[..]), Bound::Excluded(&to[..]));
         let mut link = cohab_log::ChainBuilder::after(self.header.previous);
         let (mut namespace, mut changes, mut ended) = (None, 0, false);
-        for (expected, row) in (0..).zip(self.state.engine.range(LOG, bounds, Direction::Forward)?) {
+        for (expected, row) in (0..).zip(self.state.engine()?.range(LOG, bounds, Direction::Forward)?) {
             let row = row?;
             if parse_chunk_key(row.key()) != Some((version, expected)) {
                 return Err(damaged("lacks a chunk"));

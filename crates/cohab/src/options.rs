@@ -6,23 +6,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cohab_core::limits::CACHE_BYTES;
+use cohab_core::limits::{CACHE_BYTES, STALL_AFTER};
 use cohab_core::{Clock, SystemClock};
 use cohab_engine::Storage;
 
+use crate::identity::Identity;
 use crate::layout::TABLES;
-use crate::{Result, Retention, Store};
+use crate::{Freshness, Result, Retention, Role, RoleChange, Stall, Store};
 
-/// What a handle is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub enum Role {
-    /// Reads and writes; there is one such handle of a store at a time.
-    #[default]
-    Writer,
-    /// Only reads, beside the writer if there is one. Creates nothing.
-    Reader,
-}
+type OnRole = Arc<dyn Fn(&RoleChange) + Send + Sync>;
+type OnStall = Arc<dyn Fn(&Stall) + Send + Sync>;
 
 /// Whether the writer reads its file through a memory map.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -37,12 +30,22 @@ pub enum Mapping {
 
 /// Settings for opening a store; see [`Store::options`].
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each switches something else")]
 pub struct Options {
     pub(crate) role: Role,
     pub(crate) create: bool,
     pub(crate) wait: Duration,
+    pub(crate) freshness: Freshness,
     pub(crate) retention: Retention,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) identity: Identity,
+    pub(crate) is_registered: bool,
+    pub(crate) is_exclusive: bool,
+    pub(crate) hands_over: bool,
+    pub(crate) snapshot_age_max: Option<Duration>,
+    pub(crate) stall_after: Duration,
+    pub(crate) on_role: Option<OnRole>,
+    pub(crate) on_stall: Option<OnStall>,
     pub(crate) engine: cohab_engine::Options,
 }
 
@@ -52,8 +55,17 @@ impl Default for Options {
             role: Role::Writer,
             create: true,
             wait: Duration::ZERO,
+            freshness: Freshness::Latest,
             retention: Retention::default(),
             clock: Arc::new(SystemClock),
+            identity: Identity::default(),
+            is_registered: true,
+            is_exclusive: false,
+            hands_over: true,
+            snapshot_age_max: None,
+            stall_after: STALL_AFTER,
+            on_role: None,
+            on_stall: None,
             engine: cohab_engine::Options::new(TABLES).cache_bytes(CACHE_BYTES),
         }
     }
@@ -78,6 +90,100 @@ impl Options {
     #[must_use]
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
+        self
+    }
+
+    /// Sets how new the snapshots of [`Store::snapshot`] are. Default: [`Freshness::Latest`].
+    #[must_use]
+    pub fn freshness(mut self, freshness: Freshness) -> Self {
+        self.freshness = freshness;
+        self
+    }
+
+    /// Says which application this is, for those who look at the store's instances.
+    #[must_use]
+    pub fn app(mut self, app: impl Into<String>) -> Self {
+        self.identity.app = Some(app.into());
+        self
+    }
+
+    /// Says which channel of the application this is, such as `stable` or `nightly`.
+    #[must_use]
+    pub fn channel(mut self, channel: impl Into<String>) -> Self {
+        self.identity.channel = Some(channel.into());
+        self
+    }
+
+    /// Says which version of the application this is.
+    #[must_use]
+    pub fn app_version(mut self, version: impl Into<String>) -> Self {
+        self.identity.app_version = Some(version.into());
+        self
+    }
+
+    /// Tells this instance from others of the same application.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.identity.label = Some(label.into());
+        self
+    }
+
+    /// Sets whether the handle is listed among the store's instances. Default: yes, where the directory can be
+    /// written. For a reader that is gone in a moment the two files are not worth their while.
+    #[must_use]
+    pub fn register(mut self, is_registered: bool) -> Self {
+        self.is_registered = is_registered;
+        self
+    }
+
+    /// Opens the store for this process alone. Required on a network file system, where locks and shared memory cannot
+    /// be relied on between machines: there is a writer *or* there are readers. Default: no.
+    #[must_use]
+    pub fn exclusive(mut self, is_exclusive: bool) -> Self {
+        self.is_exclusive = is_exclusive;
+        self.engine = self.engine.exclusive(is_exclusive);
+        self
+    }
+
+    /// Sets whether a writer gives its role to a stand-by that asks for it ([`Store::promote`]). Default: yes.
+    #[must_use]
+    pub fn hand_over(mut self, hands_over: bool) -> Self {
+        self.hands_over = hands_over;
+        self
+    }
+
+    /// As the writer, sets the age after which a snapshot is refused as [`Kind::SnapshotExpired`] in every process.
+    ///
+    /// A snapshot pins the pages it can reach, so one that is kept for hours makes the file grow. Default: no bound.
+    ///
+    /// [`Kind::SnapshotExpired`]: crate::Kind::SnapshotExpired
+    #[must_use]
+    pub fn snapshot_age_max(mut self, age: Duration) -> Self {
+        self.snapshot_age_max = Some(age);
+        self
+    }
+
+    /// Hears when the handle becomes the writer, or no longer is. Called on a thread of the store's own.
+    #[must_use]
+    pub fn on_role_change(mut self, f: impl Fn(&RoleChange) + Send + Sync + 'static) -> Self {
+        self.on_role = Some(Arc::new(f));
+        self
+    }
+
+    /// Hears when a commit, or a reader's look at a commit, has waited for `after` or longer, and who may be holding it
+    /// up. It goes on waiting: nothing is taken from a process that is only stopped.
+    #[must_use]
+    pub fn on_stall(mut self, after: Duration, f: impl Fn(&Stall) + Send + Sync + 'static) -> Self {
+        self.stall_after = after;
+        self.on_stall = Some(Arc::new(f));
+        self
+    }
+
+    /// Sets how long a reader waits for a writer that is stopped half-way in a commit, before it reports
+    /// [`Kind::Stalled`](crate::Kind::Stalled). Default: ten seconds.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.engine = self.engine.patience(patience);
         self
     }
 

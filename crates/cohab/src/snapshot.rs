@@ -14,7 +14,9 @@ use cohab_namespace::{Contents, Dropped, History, Record};
 use crate::commit::no_namespace;
 use crate::layout::{CATALOG, prefix_end};
 use crate::maintain::reclaiming;
-use crate::store::read_root;
+use crate::ages::Age;
+use crate::opened::{Found, Namespaces};
+use crate::store::{Inner, read_root};
 use crate::view::{Direction, NamespaceView, Value};
 use crate::{Digest, Error, Name, Result};
 
@@ -28,8 +30,20 @@ pub struct Snapshot {
 }
 
 pub(crate) struct State {
-    pub(crate) engine: cohab_engine::Snapshot,
+    engine: cohab_engine::Snapshot,
     pub(crate) root: Root,
+    age: Age,
+    /// The namespaces that were asked for, so that they are looked up once.
+    namespaces: Namespaces,
+}
+
+impl State {
+    /// Returns the engine's snapshot, unless this one is older than the writer allows.
+    #[inline]
+    pub(crate) fn engine(&self) -> Result<&cohab_engine::Snapshot> {
+        self.age.check()?;
+        Ok(&self.engine)
+    }
 }
 
 /// Everything that is known of a namespace.
@@ -92,13 +106,20 @@ impl NamespaceInfo {
 }
 
 impl Snapshot {
-    pub(crate) fn open(engine: cohab_engine::Snapshot) -> Result<Self> {
+    pub(crate) fn open(engine: cohab_engine::Snapshot, inner: &Inner) -> Result<Self> {
         let root = read_root(&engine)?.ok_or_else(|| Error::corrupt("the store's own row is missing"))?;
-        Ok(Self { state: Arc::new(State { engine, root }) })
+        let age = inner.ages.begin(root.version, inner.options.clock.now());
+        Ok(Self { state: Arc::new(State { engine, root, age, namespaces: Namespaces::default() }) })
     }
 
     pub(crate) fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Returns whether it is older than the writer allows, so that it reads no more.
+    #[inline]
+    pub fn is_expired(&self) -> bool {
+        self.state.age.is_over()
     }
 
     /// Returns the version that it shows.
@@ -138,18 +159,33 @@ impl Snapshot {
     /// [`Kind::NotFound`](crate::Kind::NotFound) if there is none of that name;
     /// [`Kind::InvalidInput`](crate::Kind::InvalidInput) if it is no name.
     pub fn namespace(&self, name: impl AsRef<str>) -> Result<NamespaceView<'_>> {
+        let name = name.as_ref();
+        let found = match self.state.namespaces.find(name) {
+            Some(found) => found,
+            None => self.state.namespaces.keep(self.look_up(name)?),
+        };
+        Ok(NamespaceView::new(&self.state, found))
+    }
+
+    #[cold]
+    fn look_up(&self, name: &str) -> Result<(Record, Contents)> {
         let name = Name::new(name)?;
-        let row = self.state.engine.get(CATALOG, &name_key(&name))?;
+        let row = self.state.engine()?.get(CATALOG, &name_key(&name))?;
         let id = NamespaceId::decode(&row.ok_or_else(|| no_namespace(name.as_str()))?)?;
-        self.namespace_by_id(id)
+        self.load(id)
+    }
+
+    fn load(&self, id: NamespaceId) -> Result<(Record, Contents)> {
+        let lost = || Error::corrupt(format!("the catalogue has no record of namespace #{id}"));
+        let engine = self.state.engine()?;
+        let record = engine.get(CATALOG, &record_key(id))?.ok_or_else(lost)?;
+        let contents = engine.get(CATALOG, &contents_key(id))?.ok_or_else(lost)?;
+        Ok((Record::decode(&record)?, Contents::decode(&contents)?))
     }
 
     /// Returns a namespace by its identity, also one that lies in the trash.
     pub fn namespace_by_id(&self, id: NamespaceId) -> Result<NamespaceView<'_>> {
-        let lost = || Error::corrupt(format!("the catalogue has no record of namespace #{id}"));
-        let record = self.state.engine.get(CATALOG, &record_key(id))?.ok_or_else(lost)?;
-        let contents = self.state.engine.get(CATALOG, &contents_key(id))?.ok_or_else(lost)?;
-        Ok(NamespaceView::new(&self.state, Record::decode(&record)?, Contents::decode(&contents)?))
+        Ok(NamespaceView::new(&self.state, Found::Owned(Box::new(self.load(id)?))))
     }
 
     /// Reads a key's value. Whoever reads more than one key of a namespace takes [`namespace`](Self::namespace).
@@ -160,19 +196,19 @@ impl Snapshot {
     /// Lists the namespaces in order of their names, lazily.
     pub fn namespaces(&self) -> Result<impl Iterator<Item = Result<NamespaceInfo>> + '_> {
         let rows =
-            self.state.engine.range(CATALOG, catalog_range(&[NAMES]).as_bounds(), Direction::Forward)?;
+            self.state.engine()?.range(CATALOG, catalog_range(&[NAMES]).as_bounds(), Direction::Forward)?;
         Ok(rows.map(|row| Ok(self.namespace_by_id(NamespaceId::decode(row?.value())?)?.info())))
     }
 
     /// Returns how many purged namespaces still have keys that [`Store::maintain`](crate::Store::maintain) removes.
     pub fn purged_namespaces(&self) -> Result<usize> {
-        Ok(reclaiming(&self.state.engine)?.len())
+        Ok(reclaiming(self.state.engine()?)?.len())
     }
 
     /// Lists the dropped namespaces in order of their names, and of those of one name the latest last.
     pub fn dropped_namespaces(&self) -> Result<impl Iterator<Item = Result<NamespaceInfo>> + '_> {
         let rows =
-            self.state.engine.range(CATALOG, catalog_range(&[TRASH]).as_bounds(), Direction::Forward)?;
+            self.state.engine()?.range(CATALOG, catalog_range(&[TRASH]).as_bounds(), Direction::Forward)?;
         Ok(rows.map(|row| {
             let row = row?;
             let (_, id) =

@@ -2,42 +2,64 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use cohab_core::{Epoch, InstanceId, StoreId, Token, Version};
 use cohab_engine::Engine;
-use cohab_lock::{Held, Holder};
+use cohab_fs::fork::{self, Generation};
+use cohab_lock::Holder;
 use cohab_namespace::catalog::{ROOT_KEY, Root, Stored};
+use cohab_registry::Registration;
 
+use crate::ages::Ages;
 use crate::commit;
+use crate::coordination::Coordination;
 use crate::directory::{Card, Directory, missing};
 use crate::group::Queue;
+use crate::keeper::Keeper;
+use crate::latest::Latest;
 use crate::layout::{CATALOG, DATA, LOG};
-use crate::{Batch, Error, Kind, Options, Result, Role, Snapshot, Transaction};
+use crate::stall::Watchdog;
+use crate::uptime::uptime_ms;
+use crate::writing::Writing;
+use crate::{Batch, Error, Freshness, Kind, Options, Result, Role, Snapshot, Transaction};
 
 /// A store, open for writing or for reading. Clones share the handle, and any number of threads may use it.
 #[derive(Clone)]
 pub struct Store {
+    /// Before what it keeps: it lets go of that first, so that the store is closed when the last handle is dropped.
+    _keeper: Option<Arc<Keeper>>,
     pub(crate) inner: Arc<Inner>,
 }
 
 pub(crate) struct Inner {
     pub(crate) path: PathBuf,
+    /// `None` for a backup, which is a file.
     pub(crate) directory: Option<Directory>,
     pub(crate) options: Options,
     pub(crate) id: StoreId,
     pub(crate) instance: InstanceId,
-    pub(crate) epoch: Epoch,
-    /// Before the lock, because fields are dropped in order: nobody gets the lock while the file is being closed.
-    pub(crate) engine: Engine,
+    /// The process that opened the handle, as opposed to one forked from it.
+    process: Generation,
+    /// Before what it reads, because fields are dropped in order.
+    pub(crate) latest: Latest,
+    /// There while the handle is the writer.
+    pub(crate) writing: ArcSwapOption<Writing>,
+    /// There once the handle was a reader. It stays when the handle becomes the writer, for the snapshots it took.
+    pub(crate) reading: ArcSwapOption<Engine>,
     pub(crate) queue: Queue,
-    /// The last version whose commit returned `Ok` here.
-    acknowledged: AtomicU64,
-    /// The latest snapshot, shared until a commit makes it old.
-    latest: Mutex<Option<Snapshot>>,
-    _writer: Option<Held>,
+    /// The last version known to be durable and acknowledged.
+    durable: AtomicU64,
+    pub(crate) coordination: Option<Coordination>,
+    pub(crate) ages: Arc<Ages>,
+    pub(crate) commits: Watchdog,
+    pub(crate) looks: Watchdog,
+    /// Until when a handle that has stepped down leaves precedence to others, in milliseconds of uptime.
+    resting: AtomicU64,
+    pub(crate) registration: Option<Registration>,
 }
 
 /// What an integrity check of the file found.
@@ -61,7 +83,10 @@ pub struct Committed<T> {
 }
 
 /// How long a reader waits for somebody else to recover the store.
-const RECOVERY_WAIT: Duration = Duration::from_secs(10);
+pub(crate) const RECOVERY_WAIT: Duration = Duration::from_secs(10);
+
+/// What a reader calls itself while it recovers the store.
+pub(crate) const RECOVERY: &str = "recovery";
 
 impl Store {
     /// Opens the store in a directory for writing, creating it if it is not there.
@@ -80,46 +105,51 @@ impl Store {
 
     pub(crate) fn open_with(path: &Path, options: Options) -> Result<Self> {
         match options.role {
-            Role::Writer => Self::open_writer(path, options),
             Role::Reader if path.is_file() => Self::open_backup(path, options),
             Role::Reader => Self::open_reader(path, options),
+            Role::Writer => Self::open_writer(path, options),
+            Role::Standby => match Self::open_reader(path, options.clone()) {
+                // There is nothing to stand by for.
+                Err(error) if error.kind() == Kind::NotFound && options.create => Self::open_auto(path, options),
+                other => other,
+            },
+            Role::Auto => Self::open_auto(path, options),
+        }
+    }
+
+    fn open_auto(path: &Path, options: Options) -> Result<Self> {
+        match Self::open_writer(path, options.clone()) {
+            Err(error) if error.kind() == Kind::Busy => Self::open_reader(path, options),
+            other => other,
         }
     }
 
     fn open_writer(path: &Path, options: Options) -> Result<Self> {
         let directory = if options.create { Directory::create(path)? } else { Directory::existing(path)? };
-        let card = directory.card()?;
-        if card.is_none() && !options.create {
-            return Err(missing(path));
-        }
+        directory.check_file_system(&options)?;
         let instance = InstanceId::generate();
-        let holder = Holder::this_process("writer").instance(instance);
-        let lock = directory.writer_lock().acquire(&holder, options.wait)?;
-        // Somebody may have made the store while we waited.
-        let card = directory.card()?;
-        let engine = Engine::open(&directory.data(), options.engine.clone().create(card.is_none()))?;
-        let root = match read_root(&engine.snapshot()?)? {
-            Some(root) => root,
-            None if card.is_none() => create_root(&engine, &options)?,
-            None => return Err(Error::corrupt(format!("{} holds no store", directory.data().display()))),
-        };
-        match card {
-            Some(card) => check_identity(&directory, card, &root)?,
-            None => directory.write_card(Card::new(root.store))?,
-        }
-        let epoch = root.epoch.next();
-        Ok(Self::with(path, Some(directory), options, &root, instance, epoch, engine, Some(lock)))
+        let (writing, root) = Writing::begin(&directory, &options, instance, options.wait)?;
+        let store = Self::with(path, Some(directory), options, &root, instance)?;
+        store.inner.writing.store(Some(Arc::new(writing)));
+        store.inner.announce(root.version);
+        store.inner.update_record();
+        Ok(store.kept())
     }
 
     fn open_reader(path: &Path, options: Options) -> Result<Self> {
         let directory = Directory::existing(path)?;
+        directory.check_file_system(&options)?;
         let card = directory.card()?.ok_or_else(|| missing(path))?;
         let engine = open_reading(&directory, &options)?;
         let root = read_root(&engine.snapshot()?)?;
         let root =
             root.ok_or_else(|| Error::corrupt(format!("{} holds no store", directory.data().display())))?;
         check_identity(&directory, card, &root)?;
-        Ok(Self::reading(path, Some(directory), options, &root, engine))
+        let store = Self::with(path, Some(directory), options, &root, InstanceId::generate())?;
+        // What is visible may not be durable yet.
+        store.inner.durable.store(0, Ordering::Relaxed);
+        store.inner.reading.store(Some(Arc::new(engine)));
+        Ok(store.kept())
     }
 
     fn open_backup(path: &Path, options: Options) -> Result<Self> {
@@ -131,44 +161,56 @@ impl Store {
             other => other.into(),
         })?;
         let root = read_root(&engine.snapshot()?)?.ok_or_else(not_a_store)?;
-        Ok(Self::reading(path, None, options, &root, engine))
+        let store = Self::with(path, None, options, &root, InstanceId::generate())?;
+        store.inner.reading.store(Some(Arc::new(engine)));
+        Ok(store)
     }
 
-    fn reading(
-        path: &Path,
-        directory: Option<Directory>,
-        options: Options,
-        root: &Root,
-        engine: Engine,
-    ) -> Self {
-        Self::with(path, directory, options, root, InstanceId::generate(), root.epoch, engine, None)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the one place where a handle is put together")]
     fn with(
         path: &Path,
         directory: Option<Directory>,
         options: Options,
         root: &Root,
         instance: InstanceId,
-        epoch: Epoch,
-        engine: Engine,
-        writer: Option<Held>,
-    ) -> Self {
+    ) -> Result<Self> {
+        let is_shared = directory.is_some() && !options.is_exclusive;
+        let coordination = directory.as_ref().filter(|_| is_shared);
+        let coordination = coordination.map(|directory| Coordination::new(directory.page(), root.store));
+        let registered = directory.as_ref().filter(|_| options.is_registered);
+        let description = options.identity.description(instance, options.role);
+        let registration = match registered.map(|directory| directory.registry().register(description)) {
+            Some(Ok(registration)) => Some(registration),
+            // Where nothing can be written, or the disk is full, the instance is not listed, and works all the same.
+            Some(Err(cohab_registry::Error::Io { .. } | cohab_registry::Error::File(cohab_fs::Error::Io { .. }))) | None => None,
+            Some(Err(error)) => return Err(error.into()),
+        };
         let inner = Inner {
             path: path.to_owned(),
             directory,
             options,
             id: root.store,
             instance,
-            epoch,
-            engine,
+            process: fork::generation(),
+            latest: Latest::default(),
+            writing: ArcSwapOption::empty(),
+            reading: ArcSwapOption::empty(),
             queue: Queue::default(),
-            acknowledged: AtomicU64::new(root.version.get()),
-            latest: Mutex::default(),
-            _writer: writer,
+            durable: AtomicU64::new(root.version.get()),
+            coordination,
+            ages: Arc::default(),
+            commits: Watchdog::new("commit"),
+            looks: Watchdog::new("snapshot"),
+            resting: AtomicU64::new(0),
+            registration,
         };
-        Self { inner: Arc::new(inner) }
+        Ok(Self { _keeper: None, inner: Arc::new(inner) })
+    }
+
+    /// Begins what goes on beside the calls of a handle that stays open.
+    fn kept(self) -> Self {
+        let is_kept = self.inner.registration.is_some() || self.inner.options.role != Role::Reader;
+        let keeper = is_kept.then(|| Arc::new(Keeper::start(&self.inner)));
+        Self { _keeper: keeper, inner: self.inner }
     }
 
     /// Writes a store's card, `store.json`, anew from what its data says, and returns the store's identity.
@@ -180,7 +222,7 @@ impl Store {
     /// [`Kind::Busy`] if the store is open for writing; [`Kind::Corrupt`] if its data does not say who it is.
     pub fn rewrite_card(path: impl AsRef<Path>) -> Result<StoreId> {
         let directory = Directory::existing(path.as_ref())?;
-        let _lock = directory.writer_lock().acquire(&Holder::this_process("repair"), Duration::ZERO)?;
+        let _lock = directory.lock_for_writing(&Holder::this_process("repair"), Duration::ZERO)?;
         let options = Options::default();
         let engine = Engine::open(&directory.data(), options.engine.create(false))?;
         let root = read_root(&engine.snapshot()?)?;
@@ -205,9 +247,14 @@ impl Store {
         &self.inner.path
     }
 
-    /// Returns what the handle is for.
+    /// Returns what the handle is for, at present: a stand-by that has taken over is a writer.
     pub fn role(&self) -> Role {
-        self.inner.options.role
+        self.inner.role()
+    }
+
+    /// Returns the epoch in which this handle writes, if it is the writer.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.inner.writing.load().as_ref().map(|writing| writing.epoch)
     }
 
     /// Returns a token that tells another process to read at least this version.
@@ -222,33 +269,52 @@ impl Store {
 
     /// Returns the length of the store's file in bytes.
     pub fn file_bytes(&self) -> Result<u64> {
-        Ok(self.inner.engine.file_bytes()?)
+        Ok(self.inner.engine()?.file_bytes()?)
     }
 
-    /// Returns the store as it is after the last commit.
+    /// Returns the store as it is after the last commit, or as fresh as [`Options::freshness`] asks for.
     ///
-    /// Cost for the writer: a reference count, unless there was a commit since the last snapshot. Never waits for a
-    /// transaction at work.
+    /// Cost, unless there was a commit since the last snapshot: a load from memory that is shared with the writer, and
+    /// a reference count; no system call. After a commit one thread takes a snapshot for all others. Never waits for a
+    /// transaction at work; it may wait for the disk to have a commit that was just made.
     ///
     /// # Errors
     ///
-    /// [`Kind::Poisoned`] after a failed commit that shows in the file although its outcome is unknown. Otherwise the
-    /// last acknowledged version can still be read then; snapshots from before the failure may not.
+    /// [`Kind::Stalled`] if the writer is stopped half-way in a commit; [`Kind::StoreReplaced`];
+    /// [`Kind::UsedAfterFork`]; [`Kind::Poisoned`] after a failed commit that shows in the file although its outcome is
+    /// unknown. Otherwise the last acknowledged version can still be read then; snapshots from before the failure may
+    /// not.
+    #[inline]
     pub fn snapshot(&self) -> Result<Snapshot> {
-        let mut latest = self.inner.latest();
-        if let Some(snapshot) = latest.as_ref() {
-            return Ok(snapshot.clone());
+        self.inner.snapshot(self.inner.options.freshness)
+    }
+
+    /// Returns the store as fresh as this read needs it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`snapshot`](Self::snapshot); [`Kind::TimedOut`] if a version was waited for in vain;
+    /// [`Kind::InvalidInput`] for a token of another store.
+    #[inline]
+    pub fn snapshot_at(&self, freshness: Freshness) -> Result<Snapshot> {
+        self.inner.snapshot(freshness)
+    }
+
+    /// Takes a new snapshot, also on a handle whose snapshots are [`Freshness::Pinned`], and returns it.
+    pub fn refresh(&self) -> Result<Snapshot> {
+        self.inner.snapshot(Freshness::Latest)
+    }
+
+    /// Waits until the store is past a version, and returns the snapshot that is, or `None` if the time was over first.
+    ///
+    /// The wait is for a word in shared memory: the kernel wakes this process some ten microseconds after the commit.
+    pub fn wait_past(&self, version: Version, wait: Duration) -> Result<Option<Snapshot>> {
+        let token = self.token(version.next());
+        match self.snapshot_at(Freshness::AtLeast { token, wait }) {
+            Ok(snapshot) => Ok(Some(snapshot)),
+            Err(error) if error.kind() == Kind::TimedOut => Ok(None),
+            Err(error) => Err(error),
         }
-        let snapshot = Snapshot::open(self.inner.engine.snapshot()?)?;
-        // A power cut could still take back what was never acknowledged.
-        if self.is_poisoned() && snapshot.version().get() > self.inner.acknowledged.load(Ordering::Acquire) {
-            return Err(Error::from(cohab_engine::Error::Poisoned));
-        }
-        // Only the writer knows when its snapshot has become old.
-        if self.role() == Role::Writer {
-            *latest = Some(snapshot.clone());
-        }
-        Ok(snapshot)
     }
 
     /// Runs a closure in a transaction and commits what it did, durably, at one version.
@@ -261,17 +327,16 @@ impl Store {
     ///
     /// What the closure returned, [`Error::abort`] for reasons of its own; [`Kind::CommitUnknown`] if the commit
     /// failed half-way, after which the handle is [`Kind::Poisoned`] until [`reopen`](Self::reopen);
-    /// [`Kind::ReadOnly`].
+    /// [`Kind::Fenced`] or [`Kind::StoreReplaced`] if this is the writer no longer; [`Kind::Busy`] with the writer on a
+    /// stand-by; [`Kind::ReadOnly`] on a reader.
     pub fn write<T>(&self, f: impl FnOnce(&mut Transaction<'_, '_>) -> Result<T>) -> Result<Committed<T>> {
         let _turn = self.inner.queue.turn();
-        let committed = commit::run(&self.inner, |commit| {
+        commit::run(&self.inner, |commit| {
             let mut transaction = Transaction::begin(commit);
             let value = f(&mut transaction)?;
             let (commit, version) = transaction.finish()?;
             Ok((commit, Committed { version, value }))
-        });
-        self.inner.settle(committed.as_ref().ok().map(|committed| committed.version));
-        committed
+        })
     }
 
     /// Commits a batch, durably, at a version of its own, which it returns.
@@ -286,16 +351,12 @@ impl Store {
     /// namespace that is not there; otherwise as for [`write`](Self::write).
     pub fn submit(&self, batch: Batch) -> Result<Version> {
         batch.check()?;
-        self.inner.queue.submit(batch, |batches| {
-            let results = commit::run_group(&self.inner, batches);
-            self.inner.settle(results.iter().filter_map(|result| result.as_ref().ok().copied()).max());
-            results
-        })
+        self.inner.queue.submit(batch, |batches| commit::run_group(&self.inner, batches))
     }
 
     /// Returns whether an earlier commit failed, so that the handle takes no more writes.
     pub fn is_poisoned(&self) -> bool {
-        self.inner.engine.is_poisoned()
+        self.inner.writing.load().as_ref().is_some_and(|writing| writing.engine.is_poisoned())
     }
 
     /// Closes the file and opens it again: the way out of [`Kind::Poisoned`].
@@ -304,10 +365,12 @@ impl Store {
     /// snapshots report [`Kind::Closed`].
     pub fn reopen(&self) -> Result<Version> {
         let _turn = self.inner.queue.turn();
-        self.inner.forget_latest();
-        self.inner.engine.reopen()?;
-        let version = self.snapshot()?.version();
-        self.inner.settle(Some(version));
+        let engine = self.inner.engine()?;
+        self.inner.change_source(|| engine.reopen())?;
+        engine.sync()?;
+        let version = Snapshot::open(engine.snapshot()?, &self.inner)?.version();
+        self.inner.note_durable(version);
+        self.inner.announce(version);
         Ok(version)
     }
 
@@ -322,7 +385,7 @@ impl Store {
     pub fn check(&self) -> Result<Integrity> {
         let _turn = self.inner.queue.turn();
         self.inner.forget_latest();
-        Ok(match self.inner.engine.check()? {
+        Ok(match self.inner.engine()?.check()? {
             cohab_engine::Integrity::Sound => Integrity::Sound,
             cohab_engine::Integrity::Repaired => Integrity::Repaired,
         })
@@ -338,28 +401,111 @@ impl Store {
     pub fn compact(&self) -> Result<bool> {
         let _turn = self.inner.queue.turn();
         self.inner.forget_latest();
-        Ok(self.inner.engine.compact()?)
+        Ok(self.inner.engine()?.compact()?)
     }
 }
 
 impl Inner {
-    fn latest(&self) -> MutexGuard<'_, Option<Snapshot>> {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes what a commit has come to, before its caller hears of it.
-    fn settle(&self, committed: Option<Version>) {
-        if let Some(version) = committed {
-            self.acknowledged.fetch_max(version.get(), Ordering::AcqRel);
+    pub(crate) fn role(&self) -> Role {
+        match self.options.role {
+            _ if self.writing.load().is_some() => Role::Writer,
+            Role::Standby | Role::Auto => Role::Standby,
+            // A writer that has handed over.
+            Role::Writer | Role::Reader => Role::Reader,
         }
-        self.forget_latest();
     }
 
-    pub(crate) fn forget_latest(&self) {
-        // Dropped outside the lock: letting go of a snapshot makes system calls.
-        let old = self.latest().take();
-        drop(old);
+    /// Refuses the handle in a process that was forked from the one that opened it: its locks, its threads and its
+    /// snapshots are the parent's.
+    #[inline]
+    pub(crate) fn check_process(&self) -> Result<()> {
+        if self.process.is_current() { Ok(()) } else { Err(used_after_fork()) }
     }
+
+    /// Returns what the handle writes with.
+    pub(crate) fn writing(&self) -> Result<Arc<Writing>> {
+        self.check_process()?;
+        if let Some(writing) = self.writing.load_full() {
+            return Ok(writing);
+        }
+        match (&self.directory, self.role()) {
+            (Some(directory), Role::Standby) => {
+                let mut error = Error::new(Kind::Busy, "the store is open for writing elsewhere; this stands by");
+                if let Some(holder) = directory.writer_lock().current() {
+                    error = Error::busy(format!("the store is written by {holder}; this stands by"), holder);
+                }
+                Err(error.hint("let the writer do it, or take over with `Store::promote`"))
+            }
+            _ => Err(cohab_engine::Error::ReadOnly.into()),
+        }
+    }
+
+    /// Returns the file, through which the handle writes or reads at present.
+    pub(crate) fn engine(&self) -> Result<EngineRef> {
+        self.check_process()?;
+        if let Some(writing) = self.writing.load_full() {
+            return Ok(EngineRef::Writing(writing));
+        }
+        let reading = self.reading.load_full().ok_or(cohab_engine::Error::Closed)?;
+        Ok(EngineRef::Reading(reading))
+    }
+
+    /// Returns the last version that is known to be durable.
+    #[inline]
+    pub(crate) fn durable(&self) -> Version {
+        Version::new(self.durable.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn note_durable(&self, version: Version) {
+        self.durable.fetch_max(version.get(), Ordering::AcqRel);
+    }
+
+    pub(crate) fn is_writer_alive(&self) -> bool {
+        self.directory.as_ref().is_some_and(|directory| directory.writer_lock().is_held())
+    }
+
+    /// Leaves precedence to others for a moment.
+    pub(crate) fn rest(&self) {
+        self.resting.store(uptime_ms() + 2000, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_resting(&self) -> bool {
+        uptime_ms() < self.resting.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if !self.process.is_current() {
+            // The file and its locks are the parent's; closing them properly would write to them.
+            std::mem::forget(self.writing.swap(None));
+            std::mem::forget(self.reading.swap(None));
+            std::mem::forget(self.latest.take());
+        }
+    }
+}
+
+/// The file that a handle has open.
+pub(crate) enum EngineRef {
+    Writing(Arc<Writing>),
+    Reading(Arc<Engine>),
+}
+
+impl std::ops::Deref for EngineRef {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        match self {
+            Self::Writing(writing) => &writing.engine,
+            Self::Reading(reading) => reading,
+        }
+    }
+}
+
+#[cold]
+fn used_after_fork() -> Error {
+    Error::new(Kind::UsedAfterFork, "the store was opened by the process that this one was forked from")
+        .hint("open the store anew in the child")
 }
 
 /// Reads the store's own row, or `None` in a file that has none.
@@ -368,7 +514,7 @@ pub(crate) fn read_root(snapshot: &cohab_engine::Snapshot) -> Result<Option<Root
     row.map(|row| Root::decode(&row)).transpose().map_err(Error::from)
 }
 
-fn create_root(engine: &Engine, options: &Options) -> Result<Root> {
+pub(crate) fn create_root(engine: &Engine, options: &Options) -> Result<Root> {
     let root = Root::new(StoreId::generate(), options.clock.now());
     engine.write(|tx| {
         // Asking for a row makes the table, so that readers always find all three.
@@ -380,7 +526,7 @@ fn create_root(engine: &Engine, options: &Options) -> Result<Root> {
     Ok(root)
 }
 
-fn check_identity(directory: &Directory, card: Card, root: &Root) -> Result<()> {
+pub(crate) fn check_identity(directory: &Directory, card: Card, root: &Root) -> Result<()> {
     if card.store == root.store {
         return Ok(());
     }
@@ -411,7 +557,7 @@ fn open_reading(directory: &Directory, options: &Options) -> Result<Engine> {
 
 /// Opens and closes the store as its writer, which recovers it.
 fn recover(directory: &Directory, options: &Options) -> Result<()> {
-    let holder = Holder::this_process("recovery");
+    let holder = Holder::this_process(RECOVERY);
     let _lock = directory.writer_lock().acquire(&holder, Duration::ZERO)?;
     Ok(Engine::open(&directory.data(), options.engine.clone().create(false))?.close()?)
 }

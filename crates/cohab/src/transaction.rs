@@ -12,7 +12,7 @@ use crate::commit::{Commit, Open};
 use crate::layout::{DATA, DataRange, LOG, check_value, data_key, prefix_end, split_value, version_prefix};
 use crate::range::KeyRange;
 use crate::view::{Direction, Range, Value};
-use crate::{Error, Result};
+use crate::{Error, Fence, Result};
 
 /// An open transaction, handed to the closure of [`Store::write`](crate::Store::write).
 ///
@@ -59,7 +59,7 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
     pub(crate) fn begin(commit: Commit<'c, 'tx>) -> Self {
         let header = Header {
             version: commit.root.version.next(),
-            epoch: commit.inner.epoch,
+            epoch: commit.epoch,
             instance: commit.inner.instance,
             time: commit.now,
             label: String::new(),
@@ -104,7 +104,7 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
             root.log_oldest_time = commit.now;
         }
         root.version = version;
-        root.epoch = commit.inner.epoch;
+        root.epoch = commit.epoch;
         root.chain = finished.chain.to_bytes();
         root.log_bytes += finished.bytes;
         commit.changed = true;
@@ -129,6 +129,19 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
         }
         self.ledger.header.label = label;
         Ok(())
+    }
+
+    /// Makes sure that a lock is still held by who thinks so: refuses a fencing token once a later holder of the same
+    /// lock has shown its own to the store.
+    ///
+    /// A process that was stopped for long may have lost a lock without knowing; what it then writes with the fence is
+    /// refused, in the same transaction (Kleppmann, "How to do distributed locking", 2016).
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Fenced`](crate::Kind::Fenced).
+    pub fn fence(&mut self, fence: &Fence) -> Result<()> {
+        self.commit.fence(fence)
     }
 
     /// Runs an operation that may fail half-way, and notes if it did: such a transaction is never committed, even if

@@ -121,7 +121,7 @@ impl Snapshot {
         let mut found = BTreeMap::new();
         for (kind, live) in [(NAMES, true), (TRASH, false)] {
             let rows =
-                self.state().engine.range(CATALOG, catalog_range(&[kind]).as_bounds(), Direction::Forward)?;
+                self.state().engine()?.range(CATALOG, catalog_range(&[kind]).as_bounds(), Direction::Forward)?;
             for row in rows {
                 let Some(row) = report.absorb("catalogue", row.map_err(Error::from))? else { break };
                 let parsed = if live {
@@ -164,7 +164,7 @@ impl Snapshot {
         progress: &mut impl FnMut(Progress),
     ) -> Result<()> {
         let place = format!("namespace `{}`", record.metadata.name);
-        let rows = self.state().engine.range(DATA, DataRange::all(id).bounds(), Direction::Forward);
+        let rows = self.state().engine()?.range(DATA, DataRange::all(id).bounds(), Direction::Forward);
         let Some(mut rows) = report.absorb(&place, rows.map_err(Error::from))? else { return Ok(()) };
         let mut contents = Contents::EMPTY;
         loop {
@@ -207,13 +207,13 @@ impl Snapshot {
         report: &mut Report,
     ) -> Result<()> {
         let mut known: Vec<NamespaceId> = records.keys().copied().collect();
-        known.extend(reclaiming(&self.state().engine)?);
+        known.extend(reclaiming(self.state().engine()?)?);
         known.sort_unstable();
         let mut from: Bound<Vec<u8>> = Bound::Unbounded;
         for until in known.iter().map(|id| Some(*id)).chain([None]) {
             let end = until.map_or(Bound::Unbounded, |id| Bound::Excluded(id.to_be_bytes()));
             let bounds = (from.as_ref().map(Vec::as_slice), end.as_ref().map(|end| &end[..]));
-            let rows = self.state().engine.range(DATA, bounds, Direction::Forward).map_err(Error::from);
+            let rows = self.state().engine()?.range(DATA, bounds, Direction::Forward).map_err(Error::from);
             if let Some(mut rows) = report.absorb("data", rows)?
                 && let Some(row) = rows.next()
                 && let Some(row) = report.absorb("data", row.map_err(Error::from))?

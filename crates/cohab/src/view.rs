@@ -11,6 +11,7 @@ use cohab_namespace::{Contents, Metadata, Record};
 use crate::layout::{
     DATA, DataRange, data_key, prefix_end, split_value, user_key, user_value, value_version,
 };
+use crate::opened::Found;
 use crate::range::KeyRange;
 use crate::snapshot::State;
 use crate::{Digest, Error, NamespaceId, NamespaceInfo, Result};
@@ -19,42 +20,43 @@ use crate::{Digest, Error, NamespaceId, NamespaceInfo, Result};
 #[derive(Clone)]
 pub struct NamespaceView<'s> {
     state: &'s State,
-    record: Record,
-    contents: Contents,
+    id: NamespaceId,
+    namespace: Found<'s>,
 }
 
 impl<'s> NamespaceView<'s> {
-    pub(crate) fn new(state: &'s State, record: Record, contents: Contents) -> Self {
-        Self { state, record, contents }
+    #[inline]
+    pub(crate) fn new(state: &'s State, namespace: Found<'s>) -> Self {
+        Self { state, id: namespace.0.id, namespace }
     }
 
     /// Returns the namespace's identity.
     pub fn id(&self) -> NamespaceId {
-        self.record.id
+        self.id
     }
 
     /// Returns what people say about it.
     pub fn metadata(&self) -> &Metadata {
-        &self.record.metadata
+        &self.namespace.0.metadata
     }
 
     /// Returns everything that is known of it.
     pub fn info(&self) -> NamespaceInfo {
-        NamespaceInfo::new(self.record.clone(), self.contents)
+        NamespaceInfo::new(self.namespace.0.clone(), self.namespace.1)
     }
 
     pub(crate) fn into_parts(self) -> (Record, Contents) {
-        (self.record, self.contents)
+        (*self.namespace).clone()
     }
 
     /// Returns how many keys it holds. Cost: none, whatever the size.
     pub fn count(&self) -> u64 {
-        self.contents.keys
+        self.namespace.1.keys
     }
 
     /// Returns the digest of its keys and values. Cost: none, whatever the size.
     pub fn digest(&self) -> Digest {
-        self.contents.digest
+        self.namespace.1.digest
     }
 
     /// Reads a key's value, verified, without copying it. Cost: one walk down the tree.
@@ -64,8 +66,8 @@ impl<'s> NamespaceView<'s> {
     /// [`Kind::Corrupt`](crate::Kind::Corrupt) naming the key if it, its value or the way to it is damaged.
     #[inline]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value<'s>>> {
-        let row = data_key(self.record.id, key.as_ref())?;
-        self.state.engine.get(DATA, &row)?.map(Value::new).transpose()
+        let row = data_key(self.id, key.as_ref())?;
+        self.state.engine()?.get(DATA, &row)?.map(Value::new).transpose()
     }
 
     /// Reads several keys and returns their values in the same order.
@@ -102,19 +104,19 @@ impl<'s> NamespaceView<'s> {
 
     /// Reads a range given by its bounds, in either order.
     pub fn scan(&self, bounds: (Bound<&[u8]>, Bound<&[u8]>), direction: Direction) -> Result<Range<'s>> {
-        let range = DataRange::of(self.record.id, bounds);
-        let entries = self.state.engine.range(DATA, range.bounds(), direction)?;
+        let range = DataRange::of(self.id, bounds);
+        let entries = self.state.engine()?.range(DATA, range.bounds(), direction)?;
         // Reading all of it, the number of entries is known beforehand, which shows a page that was skipped.
         let is_all = matches!(bounds, (Bound::Unbounded, Bound::Unbounded));
-        Ok(Range::new(entries, is_all.then_some((self.record.id, self.contents.keys))))
+        Ok(Range::new(entries, is_all.then_some((self.id, self.namespace.1.keys))))
     }
 }
 
 impl fmt::Debug for NamespaceView<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NamespaceView")
-            .field("record", &self.record)
-            .field("contents", &self.contents)
+            .field("record", &self.namespace.0)
+            .field("contents", &self.namespace.1)
             .finish()
     }
 }

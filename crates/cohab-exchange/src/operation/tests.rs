@@ -40,6 +40,9 @@ fn every_form_is_read_and_written_back_as_it_was() {
     expect(r#"{"expect":{"ns":"a","data_version":7}}"#, Expectation::DataVersion { ns: ns.clone(), version });
     expect(r#"{"expect":{"ns":"a","meta_version":7}}"#, Expectation::MetaVersion { ns, version });
     expect(r#"{"expect":{"version":7}}"#, Expectation::StoreVersion(version));
+    let lock = |shared| Expectation::Lock { lock: "nightly".to_owned(), token: 7, shared };
+    expect(r#"{"expect":{"lock":"nightly","token":7}}"#, lock(false));
+    expect(r#"{"expect":{"lock":"nightly","token":7,"shared":true}}"#, lock(true));
 }
 
 #[test]
@@ -73,6 +76,9 @@ fn what_is_refused_says_where_and_why() {
     check(r#"{"expect":{"ns":"a","key":"k","data_version":1}}"#, "`version` alone");
     check(r#"{"expect":{"ns":"a","key":"k","absent":true,"version":1}}"#, "`version` alone");
     check(r#"{"expect":{"version":-1}}"#, "expected u64");
+    check(r#"{"expect":{"lock":"nightly"}}"#, "`lock` and `token`");
+    check(r#"{"expect":{"token":7}}"#, "`lock` and `token`");
+    check(r#"{"expect":{"lock":"nightly","token":7,"version":1}}"#, "`lock` and `token`");
     check(&format!(r#"{{"del":{{"ns":"a","key":"{}"}}}}"#, "k".repeat(2049)), "longer than 2048 bytes");
 }
 
@@ -80,7 +86,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     let name = prop::string::string_regex("[a-z]{1,3}(/[A-Zü]?[a-z]){0,2}").expect("is a pattern");
     let name = name.prop_map(|text| Name::new(text).expect("is a name"));
     let bytes = || prop_oneof![any::<Vec<u8>>(), any::<String>().prop_map(String::into_bytes)];
-    let parts = (name, bytes(), bytes(), any::<u64>().prop_map(Version::new), any::<bool>(), 0..9);
+    let parts = (name, bytes(), bytes(), any::<u64>().prop_map(Version::new), any::<bool>(), 0..10);
     parts.prop_map(|(ns, key, value, version, create, form)| match form {
         0 => Operation::Put { ns, key, value, create },
         1 => Operation::Del { ns, key },
@@ -90,7 +96,11 @@ fn operation() -> impl Strategy<Value = Operation> {
         5 => Operation::Expect(Expectation::Absent { ns, key }),
         6 => Operation::Expect(Expectation::DataVersion { ns, version }),
         7 => Operation::Expect(Expectation::MetaVersion { ns, version }),
-        _ => Operation::Expect(Expectation::StoreVersion(version)),
+        8 => Operation::Expect(Expectation::StoreVersion(version)),
+        _ => {
+            let (lock, token) = (ns.as_str().to_owned(), version.get());
+            Operation::Expect(Expectation::Lock { lock, token, shared: create })
+        }
     })
 }
 

@@ -27,9 +27,12 @@ fn what_a_store_makes_is_private_whatever_the_umask() -> Result<()> {
     store.backup(scratch.file("backup"), |_| ())?;
     rustix::process::umask(before);
     let path = scratch.path();
-    assert_eq!(mode(&path), 0o700);
-    for entry in fs::read_dir(&path).expect("can be read").flatten() {
-        assert_eq!(mode(&entry.path()), 0o600, "{}", entry.path().display());
+    let mut unseen = vec![path];
+    while let Some(path) = unseen.pop() {
+        let expected = if path.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(mode(&path), expected, "{}", path.display());
+        let entries = if path.is_dir() { fs::read_dir(&path).ok() } else { None };
+        unseen.extend(entries.into_iter().flatten().flatten().map(|entry| entry.path()));
     }
     assert_eq!(mode(&scratch.file("backup")), 0o600);
     Ok(())

@@ -1,0 +1,3 @@
+//! The atomics that the protocol runs on. The model in `tests/loom.rs` puts loom's in their place.
+
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};

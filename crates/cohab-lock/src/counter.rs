@@ -1,0 +1,160 @@
+//! A number that only grows, across crashes.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use cohab_fs::Access;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::Error;
+
+/// Where the two copies are: in different sectors, so that a power cut can tear one at the most. They share a page,
+/// so that one sync takes along what a process wrote that was killed before its own.
+const SLOTS: [usize; 2] = [0, 512];
+
+/// The length of a copy: the number, and a check of it, both little-endian.
+const SLOT_BYTES: usize = 16;
+
+/// The length of the file, given to it when it is made, so that no advance needs space.
+const FILE_BYTES: usize = 1024;
+
+/// Tells a counter's check from any other of eight bytes.
+const SEED: u64 = u64::from_le_bytes(*b"cohabcnt");
+
+/// A strictly increasing number in a file: a fencing token, or an epoch.
+///
+/// The file holds the last two numbers, written by turns, so that a write that is torn leaves the number before.
+/// Whoever advances it must hold a lock that keeps others from advancing it at the same time; reading needs none.
+#[derive(Clone, Debug)]
+pub struct Counter {
+    path: PathBuf,
+}
+
+impl Counter {
+    /// Names the counter in a file, which [`advance`](Self::advance) makes if need be.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Returns the last number, or zero if there is no file. Creates nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`], and those of the file system.
+    pub fn current(&self) -> Result<u64, Error> {
+        let mut file = match cohab_fs::open(&self.path, Access::Read) {
+            Err(cohab_fs::Error::NotFound(_)) => return Ok(0),
+            opened => opened?,
+        };
+        let image = file.load().map_err(|error| Error::file("reading", &self.path, error))?;
+        let (number, _) = latest(&image).ok_or_else(|| self.damaged())?;
+        Ok(number)
+    }
+
+    /// Returns the next number, larger than the last one and than `floor`, once it is on disk.
+    ///
+    /// Cost: one wait for the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`], [`Error::Exhausted`], and those of the file system. No number is used up by them that was
+    /// ever returned, and none is returned twice.
+    pub fn advance(&self, floor: u64) -> Result<u64, Error> {
+        self.create()?;
+        let mut file = cohab_fs::open(&self.path, Access::Write)?;
+        let image = file.load().map_err(|error| Error::file("reading", &self.path, error))?;
+        let (last, older) = latest(&image).ok_or_else(|| self.damaged())?;
+        let next = last.max(floor).checked_add(1);
+        let next = next.ok_or_else(|| Error::Exhausted { path: self.path.clone() })?;
+        put(&mut file, &image, older, next).map_err(|error| Error::file("writing", &self.path, error))?;
+        Ok(next)
+    }
+
+    /// Makes the file if there is none. It is never replaced, so that it can be locked.
+    pub(crate) fn create(&self) -> Result<(), Error> {
+        if self.path.symlink_metadata().is_err() {
+            cohab_fs::create_whole(&self.path, &fresh())?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn damaged(&self) -> Error {
+        Error::Damaged { path: self.path.clone() }
+    }
+}
+
+/// What a counter needs of a file.
+trait Medium {
+    /// Reads the file, with zeros for what is missing.
+    fn load(&mut self) -> io::Result<[u8; FILE_BYTES]>;
+    fn store(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()>;
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+impl Medium for File {
+    fn load(&mut self) -> io::Result<[u8; FILE_BYTES]> {
+        let (mut image, mut content) = ([0; FILE_BYTES], Vec::new());
+        self.seek(SeekFrom::Start(0))?;
+        self.take(FILE_BYTES as u64).read_to_end(&mut content)?;
+        image[..content.len()].copy_from_slice(&content);
+        Ok(image)
+    }
+
+    fn store(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()> {
+        self.seek(SeekFrom::Start(offset as u64))?;
+        self.write_all(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+/// Writes a number over the older copy, in `slot`, and only returns `Ok` once it is durable.
+fn put(medium: &mut impl Medium, image: &[u8; FILE_BYTES], slot: usize, number: u64) -> io::Result<()> {
+    let offset = SLOTS[slot];
+    let written = medium.store(offset, &encode(slot, number)).and_then(|()| medium.sync());
+    if written.is_err() {
+        // After a failed sync the system takes what was written for durable, although it may not be. Left like this
+        // it would count as the newer copy, and the next advance would overwrite the one that is on disk.
+        let _ = medium.store(offset, &image[offset..offset + SLOT_BYTES]);
+    }
+    written
+}
+
+fn encode(slot: usize, number: u64) -> [u8; SLOT_BYTES] {
+    let mut copy = [0; SLOT_BYTES];
+    copy[..8].copy_from_slice(&number.to_le_bytes());
+    copy[8..].copy_from_slice(&check(slot, number).to_le_bytes());
+    copy
+}
+
+fn check(slot: usize, number: u64) -> u64 {
+    xxh3_64_with_seed(&number.to_le_bytes(), SEED ^ slot as u64)
+}
+
+/// Returns the larger valid number, and the slot that it is not in.
+fn latest(image: &[u8; FILE_BYTES]) -> Option<(u64, usize)> {
+    let read = |at: usize| image[at..].first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+    let valid = |slot: usize| {
+        let (number, found) = (read(SLOTS[slot])?, read(SLOTS[slot] + 8)?);
+        (found == check(slot, number)).then_some((number, 1 - slot))
+    };
+    valid(0).max(valid(1))
+}
+
+/// The content of a counter that no number was taken from.
+fn fresh() -> [u8; FILE_BYTES] {
+    let mut image = [0; FILE_BYTES];
+    image[..SLOT_BYTES].copy_from_slice(&encode(0, 0));
+    image
+}
+
+#[cfg(test)]
+#[path = "counter/tests.rs"]
+mod tests;

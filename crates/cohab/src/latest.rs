@@ -1,0 +1,321 @@
+//! The snapshot that all threads of a handle share, and how it is kept up with the writer.
+//!
+//! A snapshot of the engine costs system calls, and readers that take one after the other can starve the writer. So
+//! a handle takes one only when the coordination page says that there was a commit, and shares it. What the engine
+//! shows may not be durable yet: redb lets other processes see a commit before its last sync. Nobody here acts on a
+//! version that a power cut could take back; see [`Inner::await_durable`].
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use cohab_coord::{Mark, Page, Publication};
+use cohab_core::limits::{PAGELESS_POLL, PAGE_TRUST, PUBLICATION_WAIT};
+use cohab_core::{Token, Version};
+use cohab_engine::Engine;
+
+use crate::coordination::Coordination;
+use crate::store::Inner;
+use crate::uptime::uptime_ms;
+use crate::{Error, Kind, Result, Snapshot};
+
+/// How new a snapshot has to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Freshness {
+    /// As new as the last commit that was published when it was asked for.
+    #[default]
+    Latest,
+    /// Older than the last commit by no more than this. Spares even the look at the coordination page.
+    MaxAge(Duration),
+    /// At or after a version that another process handed over; waits for it.
+    AtLeast {
+        /// What the other process handed over.
+        token: Token,
+        /// How long to wait, after which the read fails with [`Kind::TimedOut`].
+        wait: Duration,
+    },
+    /// The snapshot that the handle has, whatever its age; [`Store::refresh`](crate::Store::refresh) takes a new one.
+    Pinned,
+}
+
+/// The shared snapshot.
+#[derive(Debug, Default)]
+pub(crate) struct Latest {
+    shown: ArcSwapOption<Shown>,
+    /// Held by the one thread that looks for a newer one.
+    looking: Mutex<()>,
+    /// Set when the snapshot is used, and cleared by who wonders whether it still is.
+    is_used: AtomicBool,
+    /// The last version that was shown, which no later one may fall behind.
+    seen: AtomicU64,
+}
+
+impl Latest {
+    /// Takes the shared snapshot away.
+    pub(crate) fn take(&self) -> impl Sized {
+        self.shown.swap(None)
+    }
+}
+
+#[derive(Debug)]
+struct Shown {
+    snapshot: Snapshot,
+    basis: Basis,
+    /// When the store was last looked at, in milliseconds of uptime.
+    looked: u64,
+}
+
+/// Why the snapshot is believed to be the latest.
+#[derive(Debug)]
+enum Basis {
+    /// The file never changes.
+    Fixed,
+    /// All commits come from this handle.
+    Own,
+    /// The page said nothing new since.
+    Page(Arc<Page>, Mark),
+    /// It was, a moment ago.
+    Hope,
+}
+
+impl Shown {
+    #[inline]
+    fn is_latest(&self, inner: &Inner) -> bool {
+        let within = |bound: Duration| u128::from(uptime_ms().saturating_sub(self.looked)) < bound.as_millis();
+        match &self.basis {
+            Basis::Page(page, mark) => page.mark() == *mark && within(PAGE_TRUST),
+            Basis::Own => inner.durable() <= self.snapshot.version(),
+            Basis::Fixed => true,
+            Basis::Hope => within(PAGELESS_POLL),
+        }
+    }
+
+    #[inline]
+    fn suits(&self, inner: &Inner, freshness: Freshness) -> bool {
+        if self.snapshot.is_expired() {
+            return freshness == Freshness::Pinned;
+        }
+        match freshness {
+            Freshness::Latest => self.is_latest(inner),
+            Freshness::MaxAge(age) => {
+                u128::from(uptime_ms().saturating_sub(self.looked)) <= age.as_millis() || self.is_latest(inner)
+            }
+            Freshness::AtLeast { token, .. } => self.snapshot.version() >= token.version,
+            Freshness::Pinned => true,
+        }
+    }
+}
+
+impl Inner {
+    /// Returns a snapshot that is as new as asked for. Cost, if nothing was committed since the last: a load from
+    /// shared memory, a look at the clock, a reference count.
+    #[inline]
+    pub(crate) fn snapshot(&self, freshness: Freshness) -> Result<Snapshot> {
+        self.check_process()?;
+        if let Freshness::AtLeast { token, .. } = freshness {
+            self.check_token(token)?;
+        }
+        match &*self.latest.shown.load() {
+            Some(shown) if shown.suits(self, freshness) => {
+                if !self.latest.is_used.load(Ordering::Relaxed) {
+                    self.latest.is_used.store(true, Ordering::Relaxed);
+                }
+                Ok(shown.snapshot.clone())
+            }
+            _ => self.newer(freshness),
+        }
+    }
+
+    #[cold]
+    fn newer(&self, freshness: Freshness) -> Result<Snapshot> {
+        let Freshness::AtLeast { token, wait } = freshness else { return self.look(freshness) };
+        let deadline = Instant::now().checked_add(wait);
+        loop {
+            let snapshot = self.look(freshness)?;
+            if snapshot.version() >= token.version {
+                return Ok(snapshot);
+            }
+            let left = deadline.map_or(wait, |deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                let (found, asked) = (snapshot.version(), token.version);
+                let message = format!("version {asked} was not reached within {wait:?}; the store is at {found}");
+                return Err(Error::new(Kind::TimedOut, message));
+            }
+            drop(snapshot);
+            self.wait_for_commit(token.version, left);
+        }
+    }
+
+    /// Waits until there may be a snapshot of a version or a later one, for a second at the most.
+    pub(crate) fn wait_for_commit(&self, version: Version, wait: Duration) {
+        let wait = wait.min(PAGE_TRUST);
+        let shown = self.latest.shown.load();
+        // Where there is no snapshot, somebody has committed and let go of it.
+        let Some(shown) = shown.as_ref().filter(|shown| shown.snapshot.version() < version) else { return };
+        match &shown.basis {
+            Basis::Page(page, mark) => page.wait(*mark, wait),
+            Basis::Own => match self.coordination.as_ref().and_then(Coordination::page) {
+                Some(page) => {
+                    let mark = page.mark();
+                    if shown.is_latest(self) {
+                        page.wait(mark, wait);
+                    }
+                }
+                None => std::thread::sleep(wait.min(PAGELESS_POLL)),
+            },
+            Basis::Fixed => std::thread::sleep(wait),
+            Basis::Hope => std::thread::sleep(wait.min(PAGELESS_POLL)),
+        }
+    }
+
+    /// Looks into the store for what is new.
+    fn look(&self, freshness: Freshness) -> Result<Snapshot> {
+        let _alone = self.latest.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.latest.shown.load_full();
+        // Another thread may have looked while this one waited.
+        if let Some(shown) = before.as_ref().filter(|shown| shown.suits(self, freshness)) {
+            return Ok(shown.snapshot.clone());
+        }
+        let before = before.as_ref().map(|shown| &shown.snapshot).filter(|snapshot| !snapshot.is_expired());
+        let looked = uptime_ms();
+        let (snapshot, basis) = if let Some(writing) = self.writing.load_full() {
+            (self.own(&writing.engine)?, Basis::Own)
+        } else {
+            let engine = self.reading.load_full().ok_or(cohab_engine::Error::Closed)?;
+            self.others(&engine, before)?
+        };
+        self.latest.seen.fetch_max(snapshot.version().get(), Ordering::Relaxed);
+        self.latest.is_used.store(true, Ordering::Relaxed);
+        self.latest.shown.store(Some(Arc::new(Shown { snapshot: snapshot.clone(), basis, looked })));
+        Ok(snapshot)
+    }
+
+    /// Takes a snapshot as the writer.
+    fn own(&self, engine: &Engine) -> Result<Snapshot> {
+        let snapshot = Snapshot::open(engine.snapshot()?, self)?;
+        // A power cut could still take back what was never acknowledged.
+        if engine.is_poisoned() && snapshot.version() > self.durable() {
+            return Err(Error::from(cohab_engine::Error::Poisoned));
+        }
+        Ok(snapshot)
+    }
+
+    /// Takes a snapshot beside a writer in another process.
+    fn others(&self, engine: &Engine, before: Option<&Snapshot>) -> Result<(Snapshot, Basis)> {
+        let Some(coordination) = &self.coordination else {
+            return Ok((Snapshot::open(engine.snapshot()?, self)?, Basis::Fixed));
+        };
+        if !engine.is_in_place()? {
+            return Err(replaced(&self.path));
+        }
+        let page = coordination.page();
+        // Before the look: what is published after it shows as a mark that has moved.
+        let mark = page.as_ref().map(|page| page.mark());
+        let published = page.as_ref().and_then(|page| page.published());
+        let waiting = self.looks.wait();
+        let snapshot = Snapshot::open(engine.snapshot()?, self)?;
+        drop(waiting);
+        self.ages.set_max(coordination.snapshot_age_max());
+        let basis = match (page.clone(), mark) {
+            (Some(page), Some(mark)) => Basis::Page(page, mark),
+            _ => Basis::Hope,
+        };
+        let version = snapshot.version();
+        if let Some(published) = published {
+            self.note_durable(published.version);
+        }
+        let seen = self.seen();
+        match before {
+            _ if version < seen => {
+                let message = format!("the store was at version {seen} and is at {version} now");
+                Err(Error::new(Kind::StoreReplaced, message).hint("open it again, if this is what it should be"))
+            }
+            // Nothing newer was published, so nobody has been told of what is on its way.
+            Some(before) if published.is_some_and(|published| published.version <= before.version())
+                && version > self.durable()
+                && self.is_writer_alive() =>
+            {
+                Ok((before.clone(), basis))
+            }
+            // Of two that show the same, the one that is shared already pins no more.
+            Some(before) if version == before.version() => Ok((before.clone(), basis)),
+            _ => {
+                self.await_durable(engine, &snapshot, page.as_deref())?;
+                Ok((snapshot, basis))
+            }
+        }
+    }
+
+    /// Waits until a version that is visible is durable, too.
+    ///
+    /// Its writer publishes it as soon as it is. If the writer is gone, or takes long, or there is no page to publish
+    /// on, the file is synced here: that makes it just as durable.
+    fn await_durable(&self, engine: &Engine, snapshot: &Snapshot, page: Option<&Page>) -> Result<()> {
+        let version = snapshot.version();
+        let begin = Instant::now();
+        while let Some(page) = page && self.durable() < version && begin.elapsed() < PUBLICATION_WAIT {
+            let mark = page.mark();
+            match page.published() {
+                Some(published) if published.version >= version => self.note_durable(published.version),
+                // A writer that is alive needs a few milliseconds for its sync, on a slow disk.
+                Some(_) if begin.elapsed() < Duration::from_millis(5) || self.is_writer_alive() => {
+                    page.wait(mark, Duration::from_millis(5));
+                }
+                _ => break,
+            }
+        }
+        if self.durable() < version {
+            engine.sync()?;
+            self.note_durable(version);
+            if let Some(page) = page {
+                page.raise(Publication { version, epoch: snapshot.epoch() });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_token(&self, token: Token) -> Result<()> {
+        if token.store == self.id {
+            return Ok(());
+        }
+        let message = format!("the token {token} is of another store; this is store {}", self.id);
+        Err(Error::invalid(message))
+    }
+
+    /// Lets go of the shared snapshot.
+    pub(crate) fn forget_latest(&self) {
+        self.latest.shown.store(None);
+    }
+
+    /// Lets go of the shared snapshot if it is old and nobody has used it since the last call: it pins pages.
+    pub(crate) fn forget_idle_latest(&self) {
+        let is_used = self.latest.is_used.swap(false, Ordering::Relaxed);
+        if is_used || self.options.freshness == Freshness::Pinned {
+            return;
+        }
+        let shown = self.latest.shown.load_full();
+        if shown.is_some_and(|shown| shown.snapshot.is_expired() || !shown.is_latest(self)) {
+            self.forget_latest();
+        }
+    }
+
+    /// Returns the last version that this handle has shown.
+    pub(crate) fn seen(&self) -> Version {
+        Version::new(self.latest.seen.load(Ordering::Relaxed))
+    }
+
+    /// Changes what snapshots are taken from, while nobody takes one, and lets go of the shared one.
+    pub(crate) fn change_source<T>(&self, change: impl FnOnce() -> T) -> T {
+        let _alone = self.latest.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = change();
+        self.forget_latest();
+        changed
+    }
+}
+
+pub(crate) fn replaced(path: &std::path::Path) -> Error {
+    let message = format!("{}: store.redb is not the file that was opened; something replaced it", path.display());
+    Error::new(Kind::StoreReplaced, message).hint("close the store and open it again, if it should be the new one")
+}

@@ -1,0 +1,97 @@
+//! The writer's side of a handle: the file, the lock, and the fence around them.
+
+use std::fmt;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use cohab_core::{Epoch, InstanceId};
+use cohab_engine::Engine;
+use cohab_lock::{Counter, Held};
+use cohab_namespace::catalog::Root;
+
+use crate::directory::{Card, Directory, missing};
+use crate::latest::replaced;
+use crate::store::{check_identity, create_root, read_root};
+use crate::{Error, Kind, Options, Result};
+
+/// What a handle has while it is the writer.
+pub(crate) struct Writing {
+    pub(crate) engine: Engine,
+    pub(crate) epoch: Epoch,
+    fence: Counter,
+    directory: Directory,
+    /// Why this is the writer no longer, once that was found out.
+    lost: OnceLock<(Kind, String)>,
+    /// After the engine, because fields are dropped in order: nobody gets the lock while the file is being closed.
+    lock: Mutex<Option<Held>>,
+}
+
+impl Writing {
+    /// Takes the writer's lock, opens the file, recovering it if need be, and begins a new epoch.
+    pub(crate) fn begin(
+        directory: &Directory,
+        options: &Options,
+        instance: InstanceId,
+        wait: Duration,
+    ) -> Result<(Self, Root)> {
+        if directory.card()?.is_none() && !options.create {
+            return Err(missing(directory.root()));
+        }
+        let holder = options.identity.holder("writer", instance);
+        let lock = directory.lock_for_writing(&holder, wait)?;
+        // Somebody may have made the store while we waited.
+        let card = directory.card()?;
+        let engine = Engine::open(&directory.data(), options.engine.clone().create(card.is_none()))?;
+        let root = match read_root(&engine.snapshot()?)? {
+            Some(root) => root,
+            None if card.is_none() => create_root(&engine, options)?,
+            None => return Err(Error::corrupt(format!("{} holds no store", directory.data().display()))),
+        };
+        match card {
+            Some(card) => check_identity(directory, card, &root)?,
+            None => directory.write_card(Card::new(root.store))?,
+        }
+        // What the last writer left behind may be visible without being durable.
+        engine.sync()?;
+        let fence = directory.fence();
+        let epoch = Epoch::new(fence.advance(root.epoch.get())?);
+        let directory = directory.clone();
+        let lock = Mutex::new(Some(lock));
+        Ok((Self { engine, epoch, fence, directory, lost: OnceLock::new(), lock }, root))
+    }
+
+    /// Checks that this is still the writer, of the file that the store's name stands for.
+    ///
+    /// The lock alone says so, as long as the file system keeps its word and nobody moves files about. A commit to a
+    /// file that was renamed over would return as if nothing had happened, and be lost.
+    pub(crate) fn check(&self) -> Result<()> {
+        let lost = match self.lost.get() {
+            Some(lost) => lost,
+            None if !self.engine.is_in_place()? => {
+                let message = replaced(self.directory.root()).to_string();
+                self.lost.get_or_init(|| (Kind::StoreReplaced, message))
+            }
+            None => match self.fence.current()? {
+                found if found > self.epoch.get() => self.lost.get_or_init(|| {
+                    let message = format!("a writer of epoch {found} has taken over from epoch {}", self.epoch);
+                    (Kind::Fenced, message)
+                }),
+                _ => return Ok(()),
+            },
+        };
+        Err(Error::new(lost.0, lost.1.clone()).hint("close the store and open it again"))
+    }
+
+    /// Closes the file and lets others have the lock.
+    pub(crate) fn end(&self) -> Result<()> {
+        let closed = self.engine.close();
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        Ok(closed?)
+    }
+}
+
+impl fmt::Debug for Writing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writing").field("epoch", &self.epoch).field("lost", &self.lost).finish_non_exhaustive()
+    }
+}
