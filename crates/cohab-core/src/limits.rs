@@ -87,6 +87,9 @@ pub const KEEPER_TICK: Duration = Duration::from_millis(250);
 /// How often a stand-by tries to become the writer, and thereby about how long a take-over takes.
 pub const STANDBY_TICK: Duration = Duration::from_millis(20);
 
+/// How often the writer removes what instances that died have left behind.
+pub const REAP_TICK: Duration = Duration::from_secs(5);
+
 /// How long a reader believes the coordination page before it looks into the store itself.
 pub const PAGE_TRUST: Duration = Duration::from_secs(1);
 

@@ -445,7 +445,11 @@ fn dropped<T>(ending: T) -> Result<()> {
 
 fn writer(path: &Path, options: &Options, access: Access) -> Result<Db> {
     let file = cohab_fs::open(path, access)?;
-    let old_versions_out = lock_out_old_versions(path)?;
+    let old_versions_out = cohab_fs::open(path, Access::Read)?;
+    // Where a whole-file lock and range locks see each other, as over a network, redb's own lock does for both.
+    if !options.is_exclusive {
+        lock_out_old_versions(path, &old_versions_out)?;
+    }
     let len = file.metadata().map_err(|e| Error::io(format!("examining {}", path.display()), e))?.len();
     if len == 0 && !options.create {
         return Err(Error::corrupt("file", None, format!("{} is empty", path.display())));
@@ -482,14 +486,13 @@ fn is_named_by(_file: &File, _path: &Path) -> Result<bool> {
 /// Takes the whole-file lock that redb versions before 4.3 take, on a descriptor of its own.
 ///
 /// Those versions do not see the range locks of the multi-process mode: on Linux they would open a file that a
-/// writer has open, commit, and lose the commit. The lock is released when the returned file is dropped.
-fn lock_out_old_versions(path: &Path) -> Result<File> {
-    let file = cohab_fs::open(path, Access::Read)?;
+/// writer has open, commit, and lose the commit. The lock is released when the file is dropped.
+fn lock_out_old_versions(path: &Path, file: &File) -> Result<()> {
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => Err(Error::Locked(path.to_owned())),
         // A file system without locks refuses redb's own range locks in a moment, with a better reason.
-        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
         Err(TryLockError::Error(error)) => Err(Error::io(format!("locking {}", path.display()), error)),
     }
 }

@@ -75,7 +75,8 @@ impl Reader {
 fn wait_for_header(header: &FileBackend, path: &Path, patience: Duration) -> Result<()> {
     let mut begin = None;
     let mut pause = PAUSE.0;
-    for tries in 1.. {
+    let mut tries = 0;
+    loop {
         match header.try_lock_shared_range(HEADER.0, HEADER.1) {
             Ok(true) => {
                 let _ = header.unlock_range(HEADER.0, HEADER.1);
@@ -85,6 +86,7 @@ fn wait_for_header(header: &FileBackend, path: &Path, patience: Duration) -> Res
             // A platform without range locks has nothing to wait for; anything else redb will meet, too, and tell.
             Err(_) => return Ok(()),
         }
+        tries += 1;
         if tries < TRIES {
             std::thread::yield_now();
             continue;
@@ -95,7 +97,6 @@ fn wait_for_header(header: &FileBackend, path: &Path, patience: Duration) -> Res
         std::thread::sleep(pause);
         pause = (pause * 2).min(PAUSE.1);
     }
-    Ok(())
 }
 
 /// A path by which redb opens the very file that was just examined, whatever the name points to by now.

@@ -5,7 +5,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use cohab_coord::Publication;
-use cohab_core::limits::{KEEPER_TICK, STANDBY_TICK};
+use cohab_core::limits::{KEEPER_TICK, REAP_TICK, STANDBY_TICK};
 use cohab_fs::fork::{self, Generation};
 
 use crate::store::Inner;
@@ -43,7 +43,7 @@ impl Drop for Keeper {
 }
 
 fn keep(inner: &Weak<Inner>, is_over: &(Mutex<bool>, Condvar)) {
-    let mut since_upkeep = KEEPER_TICK;
+    let (mut since_upkeep, mut since_reaping) = (KEEPER_TICK, REAP_TICK);
     loop {
         let Some(handle) = inner.upgrade() else { return };
         let tick = if handle.role() == Role::Standby { STANDBY_TICK } else { KEEPER_TICK };
@@ -59,8 +59,13 @@ fn keep(inner: &Weak<Inner>, is_over: &(Mutex<bool>, Condvar)) {
                 let _ = thread::Builder::new().spawn(move || handle.step_down());
             }
         }
+        if since_reaping >= REAP_TICK {
+            handle.reap();
+            since_reaping = Duration::ZERO;
+        }
         drop(handle);
         since_upkeep += tick;
+        since_reaping += tick;
         let over = is_over.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (over, _) = is_over.1.wait_timeout_while(over, tick, |over| !*over).unwrap_or_else(PoisonError::into_inner);
         if *over {
@@ -83,6 +88,14 @@ impl Inner {
             }
         }
         self.update_record();
+    }
+
+    /// As the writer, removes what instances that died have left behind.
+    fn reap(&self) {
+        if let (Role::Writer, Some(directory)) = (self.role(), &self.directory) {
+            // What cannot be removed now is found the next time.
+            let _ = directory.registry().reap();
+        }
     }
 
     /// Tells the application of operations that wait for too long.
