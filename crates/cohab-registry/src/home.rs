@@ -147,6 +147,24 @@ impl Home {
         })
     }
 
+    /// Returns the application.
+    pub fn app(&self) -> &str {
+        &self.options.app
+    }
+
+    /// Returns the application's channel.
+    pub fn channel(&self) -> &str {
+        &self.options.channel
+    }
+
+    /// Returns what tells the home's one instance from others, if it has a home of its own.
+    pub fn label(&self) -> Option<&str> {
+        match &self.options.isolation {
+            Isolation::PerInstance(label) => Some(label),
+            Isolation::Shared | Isolation::PerChannel => None,
+        }
+    }
+
     /// Returns where data is kept.
     pub fn data_dir(&self) -> &Path {
         &self.data.path

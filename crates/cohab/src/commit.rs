@@ -13,8 +13,8 @@ use cohab_namespace::catalog::{ROOT_KEY, Root, Stored, contents_key, fence_key, 
 use cohab_namespace::{Contents, Record};
 
 use crate::layout::CATALOG;
-use crate::store::Inner;
 use crate::locks::Fence;
+use crate::store::Inner;
 use crate::{Batch, Error, Kind, Name, Result, Transaction, maintain};
 
 /// An engine transaction under way.
@@ -138,11 +138,7 @@ pub(crate) fn run_group(inner: &Inner, batches: &[Batch]) -> Vec<Result<Version>
 }
 
 impl<'c, 'tx> Commit<'c, 'tx> {
-    fn begin(
-        tx: &'c mut cohab_engine::Transaction<'tx>,
-        inner: &'c Inner,
-        epoch: Epoch,
-    ) -> Result<Self> {
+    fn begin(tx: &'c mut cohab_engine::Transaction<'tx>, inner: &'c Inner, epoch: Epoch) -> Result<Self> {
         let row =
             tx.get(CATALOG, ROOT_KEY)?.ok_or_else(|| Error::corrupt("the store's own row is missing"))?;
         let root = Root::decode(&row)?;
@@ -150,7 +146,19 @@ impl<'c, 'tx> Commit<'c, 'tx> {
         let now = inner.options.clock.now();
         let (names, namespaces, fences) = (HashMap::new(), HashMap::new(), HashMap::new());
         let since = root.version;
-        Ok(Self { tx, inner, epoch, since, root, now, names, namespaces, fences, changed: false, broken: false })
+        Ok(Self {
+            tx,
+            inner,
+            epoch,
+            since,
+            root,
+            now,
+            names,
+            namespaces,
+            fences,
+            changed: false,
+            broken: false,
+        })
     }
 
     /// Finds a live namespace, or `None` if no namespace has this name.
@@ -227,7 +235,8 @@ impl<'c, 'tx> Commit<'c, 'tx> {
         if fence.token < highest {
             let Fence { lock, token, .. } = fence;
             let message = format!("lock `{lock}`: token {token} is stale, token {highest} was used since");
-            return Err(Error::new(Kind::Fenced, message).hint("acquire the lock again, and read again what it guards"));
+            return Err(Error::new(Kind::Fenced, message)
+                .hint("acquire the lock again, and read again what it guards"));
         }
         // Those who share a lock do not exclude each other, so their tokens say nothing about one another.
         if !fence.is_shared && fence.token > highest {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use cohab_coord::{Page, Publication};
-use cohab_core::limits::{PAGELESS_POLL, PAGE_TRUST};
+use cohab_core::limits::{PAGE_TRUST, PAGELESS_POLL};
 use cohab_core::{Epoch, NamespaceId, StoreId, Version};
 
 use crate::uptime::uptime_ms;

@@ -152,7 +152,10 @@ impl Directory {
     pub(crate) fn check_file_system(&self, options: &Options) -> Result<()> {
         match cohab_fs::file_system(&self.root)? {
             FileSystem::Remote(name) if !options.is_exclusive => {
-                let message = format!("{} is on {name}, where several processes cannot share a store", self.root.display());
+                let message = format!(
+                    "{} is on {name}, where several processes cannot share a store",
+                    self.root.display()
+                );
                 let hint = "move it to a local disk, or open it for one process alone (`Options::exclusive`)";
                 Err(Error::new(Kind::Unsupported, message).hint(hint))
             }

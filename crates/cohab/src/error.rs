@@ -119,7 +119,15 @@ struct Inner {
 impl Error {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
         let (message, refusals) = (message.into(), Vec::new());
-        Self(Box::new(Inner { kind, message, hint: None, holder: None, refusals, oldest: None, source: None }))
+        Self(Box::new(Inner {
+            kind,
+            message,
+            hint: None,
+            holder: None,
+            refusals,
+            oldest: None,
+            source: None,
+        }))
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
@@ -307,7 +315,9 @@ impl From<cohab_lock::Error> for Error {
             }
             E::File(error) => error.into(),
             E::Cancelled { .. } => Self::new(Kind::Cancelled, message),
-            E::Reentrant { .. } => Self::new(Kind::Reentrant, message).hint("drop the lock that the thread has"),
+            E::Reentrant { .. } => {
+                Self::new(Kind::Reentrant, message).hint("drop the lock that the thread has")
+            }
             E::Name { .. } | E::Duplicate { .. } => Self::invalid(message),
             E::Damaged { .. } => Self::new(Kind::Corrupt, message),
             E::Io { source, .. } => Self::new(Kind::Io, message).source(source),

@@ -67,7 +67,8 @@ fn keep(inner: &Weak<Inner>, is_over: &(Mutex<bool>, Condvar)) {
         since_upkeep += tick;
         since_reaping += tick;
         let over = is_over.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (over, _) = is_over.1.wait_timeout_while(over, tick, |over| !*over).unwrap_or_else(PoisonError::into_inner);
+        let (over, _) =
+            is_over.1.wait_timeout_while(over, tick, |over| !*over).unwrap_or_else(PoisonError::into_inner);
         if *over {
             return;
         }
@@ -102,7 +103,9 @@ impl Inner {
     fn report_stalls(&self) {
         let after = self.options.stall_after;
         for watchdog in [&self.commits, &self.looks] {
-            if let (Some((operation, waited)), Some(on_stall)) = (watchdog.stalled(after), &self.options.on_stall) {
+            if let (Some((operation, waited)), Some(on_stall)) =
+                (watchdog.stalled(after), &self.options.on_stall)
+            {
                 on_stall(&Stall { operation, waited, suspects: self.suspects() });
             }
         }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use cohab_coord::{Mark, Page, Publication};
-use cohab_core::limits::{PAGELESS_POLL, PAGE_TRUST, PUBLICATION_WAIT};
+use cohab_core::limits::{PAGE_TRUST, PAGELESS_POLL, PUBLICATION_WAIT};
 use cohab_core::{Token, Version};
 use cohab_engine::Engine;
 
@@ -83,7 +83,8 @@ enum Basis {
 impl Shown {
     #[inline]
     fn is_latest(&self, inner: &Inner) -> bool {
-        let within = |bound: Duration| u128::from(uptime_ms().saturating_sub(self.looked)) < bound.as_millis();
+        let within =
+            |bound: Duration| u128::from(uptime_ms().saturating_sub(self.looked)) < bound.as_millis();
         match &self.basis {
             Basis::Page(page, mark) => page.mark() == *mark && within(PAGE_TRUST),
             Basis::Own => inner.durable() <= self.snapshot.version(),
@@ -100,7 +101,8 @@ impl Shown {
         match freshness {
             Freshness::Latest => self.is_latest(inner),
             Freshness::MaxAge(age) => {
-                u128::from(uptime_ms().saturating_sub(self.looked)) <= age.as_millis() || self.is_latest(inner)
+                u128::from(uptime_ms().saturating_sub(self.looked)) <= age.as_millis()
+                    || self.is_latest(inner)
             }
             Freshness::AtLeast { token, .. } => self.snapshot.version() >= token.version,
             Freshness::Pinned => true,
@@ -140,7 +142,8 @@ impl Inner {
             let left = deadline.map_or(wait, |deadline| deadline.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 let (found, asked) = (snapshot.version(), token.version);
-                let message = format!("version {asked} was not reached within {wait:?}; the store is at {found}");
+                let message =
+                    format!("version {asked} was not reached within {wait:?}; the store is at {found}");
                 return Err(Error::new(Kind::TimedOut, message));
             }
             drop(snapshot);
@@ -230,12 +233,14 @@ impl Inner {
         match before {
             _ if version < seen => {
                 let message = format!("the store was at version {seen} and is at {version} now");
-                Err(Error::new(Kind::StoreReplaced, message).hint("open it again, if this is what it should be"))
+                Err(Error::new(Kind::StoreReplaced, message)
+                    .hint("open it again, if this is what it should be"))
             }
             // Nothing newer was published, so nobody has been told of what is on its way.
-            Some(before) if published.is_some_and(|published| published.version <= before.version())
-                && version > self.durable()
-                && self.is_writer_alive() =>
+            Some(before)
+                if published.is_some_and(|published| published.version <= before.version())
+                    && version > self.durable()
+                    && self.is_writer_alive() =>
             {
                 Ok((before.clone(), basis))
             }
@@ -255,7 +260,10 @@ impl Inner {
     fn await_durable(&self, engine: &Engine, snapshot: &Snapshot, page: Option<&Page>) -> Result<()> {
         let version = snapshot.version();
         let begin = Instant::now();
-        while let Some(page) = page && self.durable() < version && begin.elapsed() < PUBLICATION_WAIT {
+        while let Some(page) = page
+            && self.durable() < version
+            && begin.elapsed() < PUBLICATION_WAIT
+        {
             let mark = page.mark();
             match page.published() {
                 Some(published) if published.version >= version => self.note_durable(published.version),
@@ -316,6 +324,8 @@ impl Inner {
 }
 
 pub(crate) fn replaced(path: &std::path::Path) -> Error {
-    let message = format!("{}: store.redb is not the file that was opened; something replaced it", path.display());
-    Error::new(Kind::StoreReplaced, message).hint("close the store and open it again, if it should be the new one")
+    let message =
+        format!("{}: store.redb is not the file that was opened; something replaced it", path.display());
+    Error::new(Kind::StoreReplaced, message)
+        .hint("close the store and open it again, if it should be the new one")
 }

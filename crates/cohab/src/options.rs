@@ -9,6 +9,7 @@ use std::time::Duration;
 use cohab_core::limits::{CACHE_BYTES, STALL_AFTER};
 use cohab_core::{Clock, SystemClock};
 use cohab_engine::Storage;
+use cohab_registry::Home;
 
 use crate::identity::Identity;
 use crate::layout::TABLES;
@@ -111,6 +112,15 @@ impl Options {
     #[must_use]
     pub fn channel(mut self, channel: impl Into<String>) -> Self {
         self.identity.channel = Some(channel.into());
+        self
+    }
+
+    /// Says which application, channel and instance this is, as the home does that the store lies in.
+    #[must_use]
+    pub fn of_home(mut self, home: &Home) -> Self {
+        self.identity.app = Some(home.app().to_owned());
+        self.identity.channel = Some(home.channel().to_owned());
+        self.identity.label = home.label().map(str::to_owned);
         self
     }
 

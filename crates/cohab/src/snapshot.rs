@@ -11,10 +11,10 @@ use cohab_namespace::catalog::{
 };
 use cohab_namespace::{Contents, Dropped, History, Record};
 
+use crate::ages::Age;
 use crate::commit::no_namespace;
 use crate::layout::{CATALOG, prefix_end};
 use crate::maintain::reclaiming;
-use crate::ages::Age;
 use crate::opened::{Found, Namespaces};
 use crate::store::{Inner, read_root};
 use crate::view::{Direction, NamespaceView, Value};

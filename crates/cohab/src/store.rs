@@ -110,7 +110,9 @@ impl Store {
             Role::Writer => Self::open_writer(path, options),
             Role::Standby => match Self::open_reader(path, options.clone()) {
                 // There is nothing to stand by for.
-                Err(error) if error.kind() == Kind::NotFound && options.create => Self::open_auto(path, options),
+                Err(error) if error.kind() == Kind::NotFound && options.create => {
+                    Self::open_auto(path, options)
+                }
                 other => other,
             },
             Role::Auto => Self::open_auto(path, options),
@@ -181,7 +183,10 @@ impl Store {
         let registration = match registered.map(|directory| directory.registry().register(description)) {
             Some(Ok(registration)) => Some(registration),
             // Where nothing can be written, or the disk is full, the instance is not listed, and works all the same.
-            Some(Err(cohab_registry::Error::Io { .. } | cohab_registry::Error::File(cohab_fs::Error::Io { .. }))) | None => None,
+            Some(Err(
+                cohab_registry::Error::Io { .. } | cohab_registry::Error::File(cohab_fs::Error::Io { .. }),
+            ))
+            | None => None,
             Some(Err(error)) => return Err(error.into()),
         };
         let inner = Inner {
@@ -430,7 +435,8 @@ impl Inner {
         }
         match (&self.directory, self.role()) {
             (Some(directory), Role::Standby) => {
-                let mut error = Error::new(Kind::Busy, "the store is open for writing elsewhere; this stands by");
+                let mut error =
+                    Error::new(Kind::Busy, "the store is open for writing elsewhere; this stands by");
                 if let Some(holder) = directory.writer_lock().current() {
                     error = Error::busy(format!("the store is written by {holder}; this stands by"), holder);
                 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cohab_coord::Publication;
-use cohab_core::{Epoch, Version};
 use cohab_core::limits::STANDBY_TICK;
+use cohab_core::{Epoch, Version};
 use cohab_engine::Engine;
 
 use crate::directory::Directory;
@@ -151,7 +151,9 @@ impl Inner {
     /// Returns whether somebody asks the handle, which is the writer, to hand over.
     pub(crate) fn is_asked_to_hand_over(&self) -> bool {
         let is_asked = |directory: &Directory| directory.handover_lock().is_held();
-        self.options.hands_over && self.writing.load().is_some() && self.directory.as_ref().is_some_and(is_asked)
+        self.options.hands_over
+            && self.writing.load().is_some()
+            && self.directory.as_ref().is_some_and(is_asked)
     }
 
     fn tell(&self, change: &RoleChange) {

@@ -120,8 +120,11 @@ impl Snapshot {
         let mut records = BTreeMap::new();
         let mut found = BTreeMap::new();
         for (kind, live) in [(NAMES, true), (TRASH, false)] {
-            let rows =
-                self.state().engine()?.range(CATALOG, catalog_range(&[kind]).as_bounds(), Direction::Forward)?;
+            let rows = self.state().engine()?.range(
+                CATALOG,
+                catalog_range(&[kind]).as_bounds(),
+                Direction::Forward,
+            )?;
             for row in rows {
                 let Some(row) = report.absorb("catalogue", row.map_err(Error::from))? else { break };
                 let parsed = if live {

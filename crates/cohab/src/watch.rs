@@ -131,7 +131,14 @@ impl Store {
         // Version zero is the empty store, which nobody committed.
         let next = filter.from.map_or_else(|| snapshot.version().next(), |from| from.max(Version::new(1)));
         let is_stopped = Arc::default();
-        Ok(Watch { store: self.clone(), namespace, prefix: filter.prefix, next, snapshot: Some(snapshot), is_stopped })
+        Ok(Watch {
+            store: self.clone(),
+            namespace,
+            prefix: filter.prefix,
+            next,
+            snapshot: Some(snapshot),
+            is_stopped,
+        })
     }
 }
 
@@ -333,9 +340,9 @@ impl WatchEvent {
     pub fn visit(&self, mut visit: impl FnMut(LogItem<'_>) -> Result<()>) -> Result<()> {
         let record = self.snapshot.log(self.version..=self.version).next();
         let lost = || Error::corrupt(format!("the log has no record of version {}", self.version));
-        record.ok_or_else(lost)??.visit(|item| {
-            if concerns(&item, self.namespace, &self.prefix) { visit(item) } else { Ok(()) }
-        })?;
+        record
+            .ok_or_else(lost)??
+            .visit(|item| if concerns(&item, self.namespace, &self.prefix) { visit(item) } else { Ok(()) })?;
         Ok(())
     }
 
@@ -360,7 +367,10 @@ impl WatchEvent {
 
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watch").field("namespace", &self.namespace).field("next", &self.next).finish_non_exhaustive()
+        f.debug_struct("Watch")
+            .field("namespace", &self.namespace)
+            .field("next", &self.next)
+            .finish_non_exhaustive()
     }
 }
 

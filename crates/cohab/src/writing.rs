@@ -73,7 +73,8 @@ impl Writing {
             }
             None => match self.fence.current()? {
                 found if found > self.epoch.get() => self.lost.get_or_init(|| {
-                    let message = format!("a writer of epoch {found} has taken over from epoch {}", self.epoch);
+                    let message =
+                        format!("a writer of epoch {found} has taken over from epoch {}", self.epoch);
                     (Kind::Fenced, message)
                 }),
                 _ => return Ok(()),
@@ -92,6 +93,9 @@ impl Writing {
 
 impl fmt::Debug for Writing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Writing").field("epoch", &self.epoch).field("lost", &self.lost).finish_non_exhaustive()
+        f.debug_struct("Writing")
+            .field("epoch", &self.epoch)
+            .field("lost", &self.lost)
+            .finish_non_exhaustive()
     }
 }

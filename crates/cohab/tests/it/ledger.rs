@@ -1,7 +1,9 @@
 //! A store in which every version writes its own number under the same keys, so that any snapshot that mixes two
 //! versions, or claims to be another than it is, shows.
 
-use cohab::{Batch, Error, History, Metadata, Name, Precondition, Result, Snapshot, Store, Transaction, Version};
+use cohab::{
+    Batch, Error, History, Metadata, Name, Precondition, Result, Snapshot, Store, Transaction, Version,
+};
 
 /// The namespaces and how many keys each has.
 const KEYS: [(&str, u8); 3] = [("accounts", 6), ("orders", 5), ("stock", 5)];
@@ -17,7 +19,9 @@ pub(crate) fn create(store: &Store) -> Result<Version> {
             tx.create_namespace(namespace)?;
         }
         // For what only takes up space.
-        tx.create_namespace_with(Metadata { history: History::Off, ..Metadata::new(Name::new("bulk")?) })?;
+        let mut bulk = Metadata::new(Name::new("bulk")?);
+        bulk.history = History::Off;
+        tx.create_namespace_with(bulk)?;
         enter(tx)
     })?;
     assert_eq!(made.version, Version::new(1), "the store is new");
@@ -37,9 +41,12 @@ pub(crate) fn commit(store: &Store) -> Result<Version> {
         return Ok(store.write(enter)?.version);
     }
     let number = present.next().get().to_be_bytes();
-    let batch = rows().try_fold(Batch::new().expect(Precondition::StoreVersion(present)), |batch, (namespace, key)| {
-        Ok::<_, Error>(batch.put(&Name::new(namespace)?, vec![key], number.to_vec()))
-    });
+    let batch = rows().try_fold(
+        Batch::new().expect(Precondition::StoreVersion(present)),
+        |batch, (namespace, key)| {
+            Ok::<_, Error>(batch.put(&Name::new(namespace)?, vec![key], number.to_vec()))
+        },
+    );
     store.submit(batch?)
 }
 
@@ -53,7 +60,8 @@ pub(crate) fn check(snapshot: &Snapshot) -> Result<Version> {
             let number = entry.value().try_into().map(u64::from_be_bytes).unwrap_or(u64::MAX);
             if number != version.get() || entry.version() != version {
                 let (key, set) = (entry.key().escape_ascii(), entry.version());
-                let problem = format!("WRONG: {namespace}/{key} is {number}, set by {set}, in version {version}");
+                let problem =
+                    format!("WRONG: {namespace}/{key} is {number}, set by {set}, in version {version}");
                 return Err(Error::abort(problem));
             }
             found += 1;
