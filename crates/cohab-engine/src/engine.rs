@@ -1,7 +1,7 @@
 //! Opening, committing, and what is done to the file as a whole.
 
 use std::fmt;
-use std::fs::{File, TryLockError};
+use std::fs::{File, Metadata, TryLockError};
 use std::io;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -456,6 +456,12 @@ fn writer(path: &Path, options: &Options, access: Access) -> Result<Db> {
     }
     // Locks belong to an open file, and a map keeps its file open in a forked child: so the map gets a file of its own.
     let opened_again = Arc::new(cohab_fs::open(path, Access::Write)?);
+    for other in [&old_versions_out, &opened_again] {
+        if !is_same(&file, other)? {
+            let problem = "was replaced while it was being opened".to_owned();
+            return Err(Error::Untrusted { path: path.to_owned(), problem });
+        }
+    }
     let locks = FileBackend::new(file).map_err(|e| Error::from_open(path, e, true))?;
     let backend = Backend::new(options.storage(&opened_again), locks);
     let database = guarded("file", || {
@@ -465,23 +471,32 @@ fn writer(path: &Path, options: &Options, access: Access) -> Result<Db> {
     Ok(Db::Writer { _inherited: inherited, database, rescue: OnceLock::new(), old_versions_out })
 }
 
-#[cfg(unix)]
 fn is_named_by(file: &File, path: &Path) -> Result<bool> {
-    use std::os::unix::fs::MetadataExt;
-    let failed = |error| Error::io(format!("examining {}", path.display()), error);
-    let open = file.metadata().map_err(failed)?;
     match path.symlink_metadata() {
-        Ok(named) => Ok((open.dev(), open.ino()) == (named.dev(), named.ino())),
+        Ok(named) => Ok(identity(&metadata(file)?) == identity(&named)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(failed(error)),
+        Err(error) => Err(Error::io(format!("examining {}", path.display()), error)),
     }
+}
+
+fn is_same(one: &File, other: &File) -> Result<bool> {
+    Ok(identity(&metadata(one)?) == identity(&metadata(other)?))
+}
+
+fn metadata(file: &File) -> Result<Metadata> {
+    file.metadata().map_err(|error| Error::io("examining an open file", error))
+}
+
+/// Tells a file from others, whatever they are called.
+#[cfg(unix)]
+fn identity(metadata: &Metadata) -> impl PartialEq + use<> {
+    use std::os::unix::fs::MetadataExt;
+    (metadata.dev(), metadata.ino())
 }
 
 /// An open file cannot be replaced here.
 #[cfg(not(unix))]
-fn is_named_by(_file: &File, _path: &Path) -> Result<bool> {
-    Ok(true)
-}
+fn identity(_metadata: &Metadata) -> impl PartialEq + use<> {}
 
 /// Takes the whole-file lock that redb versions before 4.3 take, on a descriptor of its own.
 ///

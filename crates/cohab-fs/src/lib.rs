@@ -36,6 +36,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
+
 pub use file_system::{FileSystem, file_system};
 
 /// Why a file or directory was not opened.
@@ -120,7 +122,7 @@ pub fn open(path: &Path, access: Access) -> Result<File> {
         options.mode(0o600).custom_flags(flags.bits().cast_signed());
     }
     let file = options.open(path).map_err(|error| refused(path, error))?;
-    check(path, &file)?;
+    check(path, &file, access)?;
     Ok(file)
 }
 
@@ -133,7 +135,7 @@ fn refused(path: &Path, error: io::Error) -> Error {
     }
 }
 
-fn check(path: &Path, file: &File) -> Result<()> {
+fn check(path: &Path, file: &File, access: Access) -> Result<()> {
     let metadata = file.metadata().map_err(|error| Error::io("examining", path, error))?;
     if !metadata.is_file() {
         return Err(Error::untrusted(path, "is not a regular file"));
@@ -142,7 +144,7 @@ fn check(path: &Path, file: &File) -> Result<()> {
     // A umask takes permissions away that the owner needs. Only a file just made is put right: what a person has
     // changed since was changed on purpose.
     #[cfg(unix)]
-    {
+    if matches!(access, Access::Create | Access::CreateNew) {
         use std::os::unix::fs::PermissionsExt;
         if metadata.len() == 0 && metadata.permissions().mode() & 0o777 != 0o600 {
             let mode = file.set_permissions(PermissionsExt::from_mode(0o600));
@@ -208,7 +210,8 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
 
 /// Like [`replace`], with a content that is written piece by piece.
 pub fn replace_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
-    swap_in(path, |file| write(file).and_then(|()| file.sync_all()))?;
+    let file = unfinished(path, |file| write(file).and_then(|()| file.sync_all()))?;
+    file.persist(path).map_err(|failed| Error::io("writing", path, failed.error))?;
     sync_dir(parent(path))
 }
 
@@ -217,7 +220,28 @@ pub fn replace_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>
 ///
 /// For records that only inform people: nothing waits for the disk.
 pub fn replace_hint(path: &Path, content: &[u8]) -> Result<()> {
-    swap_in(path, |file| file.write_all(content))
+    let (file, unfinished) = unfinished(path, |file| file.write_all(content))?.into_parts();
+    drop(file);
+    put_in_place(&unfinished, path)?;
+    // It has taken the place of the other one, or the other one that of it and is gone.
+    let _ = unfinished.keep();
+    Ok(())
+}
+
+/// Renames a file to a name that may be taken, atomically and without waiting for the disk.
+pub fn put_in_place(unfinished: &Path, path: &Path) -> Result<()> {
+    let failed = |error| Error::io("writing", path, error);
+    // ext4 takes a rename over a file for a wish to have the new one durable. It begins to write it, and the next who
+    // replaces or removes it waits for that: 4 ms instead of 10 µs. An exchange is as atomic and not taken for one.
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        if renameat_with(CWD, unfinished, CWD, path, RenameFlags::EXCHANGE).is_ok() {
+            return fs::remove_file(unfinished).map_err(failed);
+        }
+    }
+    // There is nothing to exchange it with, or the file system cannot.
+    fs::rename(unfinished, path).map_err(failed)
 }
 
 /// Creates a file with its content, durably and as a whole, unless there is one of that name already.
@@ -242,15 +266,12 @@ pub fn read_small(path: &Path, bytes_max: usize) -> Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Puts a new file in the place of an old one; nobody sees it half-written.
-fn swap_in(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
+/// Writes a file that is to take the place of another. It is 0600 from the start, and removed should anything fail.
+fn unfinished(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<NamedTempFile> {
     let failed = |error| Error::io("writing", path, error);
-    // The temporary file is 0600 from the start and is removed should anything fail.
-    let temporary = tempfile::Builder::new().prefix(".cohab-").tempfile_in(parent(path));
-    let mut file = temporary.map_err(failed)?;
+    let mut file = tempfile::Builder::new().prefix(".cohab-").tempfile_in(parent(path)).map_err(failed)?;
     write(file.as_file_mut()).map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
+    Ok(file)
 }
 
 /// Makes a directory for unfinished work within another; it is removed with everything in it when dropped.

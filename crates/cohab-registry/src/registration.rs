@@ -169,10 +169,10 @@ impl Registered {
         let file = cohab_fs::open(&unfinished, Access::Create)?;
         let write = |mut file: File| -> io::Result<()> {
             file.set_len(0)?;
-            file.write_all(content)?;
-            put_in_place(&unfinished, path)
+            file.write_all(content)
         };
-        write(file).map_err(|error| Error::io("writing", path, error))
+        write(file).map_err(|error| Error::io("writing", path, error))?;
+        Ok(cohab_fs::put_in_place(&unfinished, path)?)
     }
 
     /// Replaces a file that is not only ours.
@@ -200,21 +200,6 @@ fn claim_fresh(places: &Places) -> Result<(InstanceId, Claim)> {
         id = InstanceId::generate();
     }
     Err(Error::InUse(id))
-}
-
-/// Renames a file to a name that may be taken, without waiting for the disk.
-fn put_in_place(unfinished: &Path, path: &Path) -> io::Result<()> {
-    // ext4 takes a rename over a file for a wish to have the new one durable. It begins to write it, and the next who
-    // replaces or removes it waits for that: 4 ms instead of 10 µs. An exchange is as atomic and not taken for one.
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::fs::{CWD, RenameFlags, renameat_with};
-        if renameat_with(CWD, unfinished, CWD, path, RenameFlags::EXCHANGE).is_ok() {
-            return fs::remove_file(unfinished);
-        }
-    }
-    // There is nothing to exchange it with, or the file system cannot.
-    fs::rename(unfinished, path)
 }
 
 /// Returns which start of the machine this is. Only Linux says so.

@@ -42,9 +42,11 @@ impl Ages {
         Age { ages: self.clone(), opened }
     }
 
-    /// Returns the version of the oldest open snapshot, and when it was opened.
-    pub(crate) fn oldest(&self) -> Option<(Version, Timestamp)> {
-        self.open().first_key_value().map(|(_, oldest)| *oldest)
+    /// Returns the version of the oldest open snapshot but for one, and when it was opened.
+    pub(crate) fn oldest_but(&self, idle: Option<&Age>) -> Option<(Version, Timestamp)> {
+        let open = self.open();
+        let mut others = open.iter().filter(|(opened, _)| idle.is_none_or(|idle| **opened != idle.opened));
+        others.next().map(|(_, oldest)| *oldest)
     }
 
     /// Sets the age at which snapshots expire.

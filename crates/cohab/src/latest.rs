@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use cohab_coord::{Mark, Page, Publication};
 use cohab_core::limits::{PAGE_TRUST, PAGELESS_POLL, PUBLICATION_WAIT};
-use cohab_core::{Token, Version};
+use cohab_core::{Timestamp, Token, Version};
 use cohab_engine::Engine;
 
 use crate::coordination::Coordination;
@@ -119,15 +119,16 @@ impl Inner {
         if let Freshness::AtLeast { token, .. } = freshness {
             self.check_token(token)?;
         }
-        match &*self.latest.shown.load() {
-            Some(shown) if shown.suits(self, freshness) => {
-                if !self.latest.is_used.load(Ordering::Relaxed) {
-                    self.latest.is_used.store(true, Ordering::Relaxed);
-                }
-                Ok(shown.snapshot.clone())
+        if let Some(shown) = &*self.latest.shown.load()
+            && shown.suits(self, freshness)
+        {
+            if !self.latest.is_used.load(Ordering::Relaxed) {
+                self.latest.is_used.store(true, Ordering::Relaxed);
             }
-            _ => self.newer(freshness),
+            return Ok(shown.snapshot.clone());
         }
+        // With nothing borrowed any more: whoever waits for a version is not to pin an old one.
+        self.newer(freshness)
     }
 
     #[cold]
@@ -154,22 +155,32 @@ impl Inner {
     /// Waits until there may be a snapshot of a version or a later one, for a second at the most.
     pub(crate) fn wait_for_commit(&self, version: Version, wait: Duration) {
         let wait = wait.min(PAGE_TRUST);
-        let shown = self.latest.shown.load();
-        // Where there is no snapshot, somebody has committed and let go of it.
-        let Some(shown) = shown.as_ref().filter(|shown| shown.snapshot.version() < version) else { return };
-        match &shown.basis {
-            Basis::Page(page, mark) => page.wait(*mark, wait),
-            Basis::Own => match self.coordination.as_ref().and_then(Coordination::page) {
-                Some(page) => {
-                    let mark = page.mark();
-                    if shown.is_latest(self) {
-                        page.wait(mark, wait);
+        let on_page = {
+            let shown = self.latest.shown.load();
+            // Where there is no snapshot, somebody has committed and let go of it.
+            let Some(shown) = shown.as_ref().filter(|shown| shown.snapshot.version() < version) else {
+                return;
+            };
+            match &shown.basis {
+                Basis::Page(page, mark) => Some((page.clone(), *mark)),
+                Basis::Own => match self.coordination.as_ref().and_then(Coordination::page) {
+                    Some(page) => {
+                        let mark = page.mark();
+                        // After the mark was read: what is committed from here on moves it.
+                        if !shown.is_latest(self) {
+                            return;
+                        }
+                        Some((page, mark))
                     }
-                }
-                None => std::thread::sleep(wait.min(PAGELESS_POLL)),
-            },
-            Basis::Fixed => std::thread::sleep(wait),
-            Basis::Hope => std::thread::sleep(wait.min(PAGELESS_POLL)),
+                    None => None,
+                },
+                Basis::Fixed | Basis::Hope => None,
+            }
+        };
+        // Nothing is borrowed any more: whoever waits is not to pin a snapshot that others let go of.
+        match on_page {
+            Some((page, mark)) => page.wait(mark, wait),
+            None => std::thread::sleep(wait.min(PAGELESS_POLL)),
         }
     }
 
@@ -307,6 +318,13 @@ impl Inner {
         if shown.is_some_and(|shown| shown.snapshot.is_expired() || !shown.is_latest(self)) {
             self.forget_latest();
         }
+    }
+
+    /// Returns the version of the oldest snapshot that somebody uses, and when it was opened. One that is only kept for
+    /// the next to ask does not count: it goes when there is a newer one.
+    pub(crate) fn oldest_snapshot(&self) -> Option<(Version, Timestamp)> {
+        let shown = self.latest.shown.load();
+        self.ages.oldest_but(shown.as_ref().and_then(|shown| shown.snapshot.age_if_alone()))
     }
 
     /// Returns the last version that this handle has shown.

@@ -122,6 +122,11 @@ impl Snapshot {
         self.state.age.is_over()
     }
 
+    /// Returns its age if nobody else shares it.
+    pub(crate) fn age_if_alone(&self) -> Option<&Age> {
+        (Arc::strong_count(&self.state) == 1).then_some(&self.state.age)
+    }
+
     /// Returns the version that it shows.
     pub fn version(&self) -> Version {
         self.state.root.version

@@ -20,8 +20,9 @@ fn child_holds_and_forks() {
     let forked = unsafe { libc::fork() };
     assert!(forked >= 0, "{}", std::io::Error::last_os_error());
     if forked == 0 {
-        // What a child does that returns from where it was forked.
-        drop((held, guard));
+        // One as a child does that returns from where it was forked, the other as one that does not.
+        drop(guard);
+        std::mem::forget(held);
         let refused = locks_in(&dir).acquire("job", Mode::Exclusive, &Request::new(&me()));
         let is_busy = matches!(refused, Err(Error::Busy { .. }));
         let _ = Child::report(format!("{} {is_busy}", process::id()));

@@ -29,6 +29,32 @@ fn every_acquisition_gets_a_larger_token() -> Result<(), Error> {
     Ok(())
 }
 
+/// Those who share a lock do not exclude each other, so something else has to keep them from taking one number twice.
+#[test]
+fn those_who_share_at_the_same_time_get_different_tokens() {
+    let scratch = Scratch::new();
+    let locks = scratch.locks();
+    let take = || (0..50).map(|_| acquired(&locks, "job", Mode::Shared).token()).collect::<Vec<_>>();
+    let tokens = thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(take)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("does not panic")).collect::<Vec<_>>()
+    });
+    assert!(tokens.iter().all(|tokens| tokens.is_sorted()));
+    let mut tokens = tokens.concat();
+    tokens.sort_unstable();
+    assert_eq!(tokens, (1..=200).collect::<Vec<u64>>());
+
+    let turn = fs::File::open(scratch.file("token")).expect("is there");
+    turn.lock().expect("can be locked");
+    thread::scope(|scope| {
+        let next = scope.spawn(|| acquired(&locks, "job", Mode::Shared).token());
+        thread::sleep(Duration::from_millis(100));
+        assert!(!next.is_finished(), "waits until whoever takes a token has it on disk");
+        turn.unlock().expect("can be unlocked");
+        assert_eq!(next.join().expect("does not panic"), 201);
+    });
+}
+
 #[test]
 fn names_are_any_text_within_bounds() -> Result<(), Error> {
     let scratch = Scratch::new();
