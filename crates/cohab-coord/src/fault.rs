@@ -53,7 +53,8 @@ fn install() -> io::Result<()> {
     if !*installed {
         let mut action = *PREVIOUS.get_or_init(current_action);
         // The mask, and what becomes of interrupted calls, stay as the handler that we may call expects them.
-        action.sa_flags = action.sa_flags & (libc::SA_NODEFER | libc::SA_RESTART) | libc::SA_SIGINFO | libc::SA_ONSTACK;
+        action.sa_flags =
+            action.sa_flags & (libc::SA_NODEFER | libc::SA_RESTART) | libc::SA_SIGINFO | libc::SA_ONSTACK;
         action.sa_sigaction = handler as *const () as libc::sighandler_t;
         // SAFETY: the action is one that the system has given us, with a function that has the signature which
         // SA_SIGINFO asks for, lives as long as the program, and does only what is allowed in a handler.
@@ -91,10 +92,8 @@ extern "C" fn handler(signal: c_int, info: *mut siginfo_t, context: *mut c_void)
 
 /// Puts empty memory in the place of the guarded map that an address lies in; returns whether there is one.
 fn replace(address: usize) -> bool {
-    let starts = GUARDED.iter().map(|place| place.load(Ordering::Acquire));
-    let Some(start) = starts.into_iter().find(|start| *start != 0 && address.wrapping_sub(*start) < LEN) else {
-        return false;
-    };
+    let mut starts = GUARDED.iter().map(|place| place.load(Ordering::Acquire)).filter(|start| *start != 0);
+    let Some(start) = starts.find(|start| address.wrapping_sub(*start) < LEN) else { return false };
     // All of it, so that what is still there of the file does not pass for a whole page. That a successful `mmap`
     // leaves `errno` alone is what the interrupted code relies on.
     // SAFETY: the range is that of a map of ours, which somebody is touching right now and nobody unmaps

@@ -26,8 +26,8 @@ pub(crate) enum Mismatch {
 impl Header {
     pub(crate) fn of(store: StoreId) -> Self {
         let digits = store.to_string().replace('-', "");
-        let id = u128::from_str_radix(&digits, 16).expect("a store's id is written as 32 hexadecimal digits");
-        let [high, low] = [id >> 64, id & u128::from(u64::MAX)].map(|half| half as u64);
+        let [high, low] = [&digits[..16], &digits[16..]]
+            .map(|half| u64::from_str_radix(half, 16).expect("a uuid is written in hexadecimal digits"));
         Self([MAGIC, LAYOUT, high, low, check([MAGIC, LAYOUT, high, low])])
     }
 

@@ -46,10 +46,10 @@ impl Map {
         options.len(LEN);
         let memory = if is_writable { options.map_raw(file)? } else { options.map_raw_read_only(file)? };
         #[cfg(unix)]
-        let Some(_guard) = Guard::new(memory.as_ptr().expose_provenance())? else { return Ok(None) };
+        let Some(guard) = Guard::new(memory.as_ptr().expose_provenance())? else { return Ok(None) };
         Ok(Some(Self {
             #[cfg(unix)]
-            _guard,
+            _guard: guard,
             memory,
             is_writable,
         }))
@@ -57,6 +57,7 @@ impl Map {
 
     /// The words, to be read only.
     #[inline]
+    #[expect(clippy::cast_ptr_alignment, reason = "a map is aligned to a page of memory")]
     pub(crate) fn words(&self) -> &Words {
         // SAFETY: the map begins on a page boundary, which is more than `Words` asks for, is exactly as long, and stays
         // there as long as `self` does: if the file is cut off, the guard puts empty memory in the place of it.

@@ -125,7 +125,13 @@ impl Page {
             Mismatch::Layout(layout) => Error::Layout { path: path.to_owned(), layout },
             Mismatch::OtherStore => Error::OtherStore(path.to_owned()),
         })?;
-        Ok(Self { map, path: path.to_owned(), identity: Identity::of(&metadata), header, seal: header.seal() })
+        Ok(Self {
+            map,
+            path: path.to_owned(),
+            identity: Identity::of(&metadata),
+            header,
+            seal: header.seal(),
+        })
     }
 
     /// Returns whether this process may change the page. If not, what it publishes is ignored.
@@ -156,7 +162,7 @@ impl Page {
     /// does not know of `since` (it is new, or a commit was never published), every namespace counts as changed.
     /// Versions and epochs only go up: publishing less than there is wakes people up and does nothing else.
     ///
-    /// Returns whether the page took it. Cost: see the crate's documentation; one system call.
+    /// Returns whether the page took it. Cost: a system call, half a microsecond if nobody waits.
     pub fn publish(
         &self,
         publication: Publication,

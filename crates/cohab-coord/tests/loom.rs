@@ -15,178 +15,172 @@ mod sync {
     pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 }
 
-use std::collections::BTreeSet;
 use std::iter::empty;
 
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 use seal::Seal;
 
-/// Fewer copies and slots than a page has. Two of each show whatever more would.
+/// Two copies and two slots where a page has more of each; more than two have nothing to add.
 type Shared = shared::Shared<2, 2>;
+
+/// The least there can be, for three threads have too many orders otherwise.
+type Small = shared::Shared<1, 1>;
 
 fn seal() -> Seal {
     Seal::of_store([0x0123_4567_89AB_CDEF, 42])
 }
 
-/// A page on which version 1 is published.
-fn page() -> Arc<Shared> {
-    let page = Shared::default();
-    page.raise(seal(), (1, 1));
-    Arc::new(page)
-}
-
-fn explore(model: impl Fn() + Sync + Send + 'static) {
+/// Runs threads in every order.
+///
+/// Those who look on come last: loom tries another order where a load follows another thread's store, but overlooks
+/// a load before it if the other thread loads that word, too, before it stores.
+fn explore<const COPIES: usize, const SLOTS: usize, const THREADS: usize>(
+    new: fn() -> shared::Shared<COPIES, SLOTS>,
+    threads: [fn(&shared::Shared<COPIES, SLOTS>); THREADS],
+    finally: fn(&shared::Shared<COPIES, SLOTS>),
+) {
     let mut builder = loom::model::Builder::new();
-    // With more switches between the threads the runs take minutes and have found nothing else.
-    builder.preemption_bound = Some(3);
-    builder.check(model);
+    // One more takes many times as long and has found nothing else.
+    builder.preemption_bound = Some(if THREADS > 2 { 2 } else { 3 });
+    builder.check(move || {
+        let page = Arc::new(new());
+        let threads = threads.map(|run| {
+            let page = page.clone();
+            thread::spawn(move || run(&page))
+        });
+        for thread in threads {
+            thread.join().expect("does not panic");
+        }
+        finally(&page);
+    });
 }
 
-/// Reads what is published, and checks that it covers these changes: slots, and the version that changed them.
-fn look(page: &Shared, changes: &[(usize, u64)]) -> (u64, u64) {
+/// A page on which version 1 is published.
+fn used<const COPIES: usize, const SLOTS: usize>() -> shared::Shared<COPIES, SLOTS> {
+    let page = shared::Shared::default();
+    page.raise(seal(), (1, 1));
+    page
+}
+
+/// Reads what is published, and checks that it covers the changes up to it.
+fn look<const COPIES: usize, const SLOTS: usize>(page: &shared::Shared<COPIES, SLOTS>) -> (u64, u64) {
     let published = page.published(seal()).expect("no publisher ever leaves an invalid word");
-    for &(slot, version) in changes.iter().filter(|(_, version)| *version <= published.0) {
+    for (slot, version) in CHANGES.into_iter().filter(|(_, version)| *version <= published.0) {
         let changed = page.changed(seal(), slot).expect("no publisher ever leaves an invalid word");
         assert!(changed >= version, "sees version {} and not that {version} changed {slot}", published.0);
     }
+    assert!(published.0 < 3 || published.1 >= 2, "sees version 3 and not the writer that it is by");
     published
+}
+
+/// Looks twice, and checks that nothing has gone back.
+fn look_twice<const COPIES: usize, const SLOTS: usize>(page: &shared::Shared<COPIES, SLOTS>) {
+    let first = look(page);
+    let second = look(page);
+    assert!(second.0 >= first.0 && second.1 >= first.1, "it went back from {first:?} to {second:?}");
+}
+
+/// What changes in these models: slot 0 in version 2, and slot 1 in version 3, which is by the next writer.
+const CHANGES: [(usize, u64); 2] = [(0, 2), (1, 3)];
+
+fn publish_2<const COPIES: usize, const SLOTS: usize>(page: &shared::Shared<COPIES, SLOTS>) {
+    page.publish(seal(), 1, (2, 1), [0].into_iter());
+}
+
+fn publish_both(page: &Shared) {
+    publish_2(page);
+    page.publish(seal(), 2, (3, 2), [1].into_iter());
 }
 
 #[test]
 fn who_sees_a_version_sees_what_changed_up_to_it() {
-    explore(|| {
-        let page = page();
-        let writer = page.clone();
-        let writer = thread::spawn(move || {
-            writer.publish(seal(), 1, (2, 1), [0].into_iter());
-            writer.publish(seal(), 2, (3, 1), [1].into_iter());
-        });
-        let changes = [(0, 2), (1, 3)];
-        let first = look(&page, &changes);
-        let second = look(&page, &changes);
-        assert!(second >= first, "it went back from {first:?} to {second:?}");
-        writer.join().expect("does not panic");
-        assert_eq!(look(&page, &changes), (3, 1));
+    explore(used, [publish_both, look_twice], |page| {
+        assert_eq!(look(page), (3, 2));
         assert_eq!(page.changed(seal(), 0), Some(2), "what is published is no more than what happened");
     });
 }
 
 #[test]
-fn of_two_who_publish_the_greater_counts() {
-    explore(|| {
-        let page = page();
-        let [writer, reader] = [(); 2].map(|()| page.clone());
-        // The writer is slow, and a reader has found its commit, and the next writer's, to be durable.
-        let writer = thread::spawn(move || writer.publish(seal(), 1, (2, 1), [0].into_iter()));
-        let reader = thread::spawn(move || reader.raise(seal(), (3, 2)));
-        let changes = [(0, 2), (1, 3)];
-        let first = look(&page, &changes);
-        let second = look(&page, &changes);
-        assert!(second >= first, "it went back from {first:?} to {second:?}");
-        for publisher in [writer.join().map(|()| true), reader.join()] {
-            assert!(publisher.expect("does not panic"));
-        }
-        assert_eq!(look(&page, &changes), (3, 2));
-    });
-}
-
-#[test]
-fn a_publication_is_there_when_it_was_made() {
-    explore(|| {
-        let page = page();
-        let [low, high] = [2, 3].map(|version| {
-            let page = page.clone();
-            thread::spawn(move || {
-                page.raise(seal(), (version, 1));
-                let (published, _) = look(&page, &[(0, version)]);
-                assert!(published >= version, "{version} was lost: {published} is published");
-            })
-        });
-        low.join().expect("does not panic");
-        high.join().expect("does not panic");
-    });
-}
-
-#[test]
-fn a_new_page_has_everything_or_nothing_published() {
-    explore(|| {
-        let page = Arc::new(Shared::default());
-        let publishers = [2, 3].map(|version| {
-            let page = page.clone();
-            thread::spawn(move || page.publish(seal(), version, (version, 1), empty()))
-        });
-        if let Some((version, epoch)) = page.published(seal()) {
-            assert!([2, 3].contains(&version) && epoch == 1);
-            look(&page, &[(0, version), (1, version)]);
-        }
-        for publisher in publishers {
-            publisher.join().expect("does not panic");
-        }
-        assert_eq!(look(&page, &[(0, 3), (1, 3)]), (3, 1));
-    });
-}
-
-#[test]
-fn as_long_as_the_mark_stays_nothing_was_published() {
-    explore(|| {
-        let page = page();
-        let writer = page.clone();
-        let writer = thread::spawn(move || writer.publish(seal(), 1, (2, 1), [0].into_iter()));
-        let mark = page.mark();
-        let seen = look(&page, &[(0, 2)]);
-        writer.join().expect("does not panic");
-        if page.mark() == mark {
-            assert_eq!(page.published(seal()), Some(seen));
-        } else {
-            assert_eq!(look(&page, &[(0, 2)]), (2, 1));
-        }
-    });
-}
-
-#[test]
 fn who_sees_the_mark_move_sees_what_moved_it() {
-    explore(|| {
-        let page = page();
+    let reader = |page: &Shared| {
+        // Version 1 was the mark's first move, and each after it is one more.
         let mark = page.mark();
-        let writer = page.clone();
-        let writer = thread::spawn(move || writer.publish(seal(), 1, (2, 1), [0].into_iter()));
-        if page.mark() != mark {
-            assert_eq!(look(&page, &[(0, 2)]), (2, 1));
+        let (version, _) = look(page);
+        assert!(version >= mark, "moved {mark} times for version {version}");
+    };
+    explore(used, [publish_both, reader], |page| assert_eq!((page.mark(), look(page)), (3, (3, 2))));
+}
+
+#[test]
+fn of_two_who_publish_the_greater_counts() {
+    // The writer is slow. Somebody else has found its commit, and one by the next writer, to be durable.
+    let reader = |page: &Shared| assert!(page.raise(seal(), (3, 2)));
+    let finally = |page: &Shared| assert_eq!(look(page), (3, 2));
+    explore(used, [publish_2, reader], finally);
+    explore(used, [reader, publish_2], finally);
+}
+
+#[test]
+fn of_two_who_publish_neither_is_lost_nor_does_anything_go_back() {
+    let [writer, reader]: [fn(&Small); 2] = [
+        |page| {
+            publish_2(page);
+            assert!(look(page).0 >= 2, "lost");
+        },
+        |page| {
+            page.raise(seal(), (3, 2));
+            assert_eq!(look(page), (3, 2), "lost");
+        },
+    ];
+    explore(used, [writer, reader, look_twice], |page| assert_eq!(look(page), (3, 2)));
+}
+
+#[test]
+fn a_new_page_has_everything_published_or_nothing() {
+    let writer = |page: &Shared| page.publish(seal(), 3, (3, 2), empty());
+    let reader = |page: &Shared| {
+        if page.published(seal()).is_some() {
+            assert_eq!(look(page), (3, 2));
         }
-        writer.join().expect("does not panic");
-    });
+    };
+    explore(Shared::default, [writer, reader], |page| assert_eq!(look(page), (3, 2)));
+
+    let other = |page: &Shared| _ = page.raise(seal(), (2, 1));
+    explore(Shared::default, [writer, other], |page| assert_eq!(look(page), (3, 2)));
 }
 
 /// What the kernel does for a futex: it compares and goes to sleep in one step, as seen by whoever wakes.
 #[derive(Default)]
 struct Futex {
-    sleepers: Mutex<BTreeSet<u8>>,
+    lock: Mutex<()>,
     woken: Condvar,
 }
 
 #[test]
 fn no_wake_up_is_lost() {
-    explore(|| {
-        let page = page();
+    loom::model(|| {
+        let page = Arc::new(Shared::default());
         let futex = Arc::new(Futex::default());
         let mark = page.mark();
-        let waiter = {
+        let publisher = {
             let (page, futex) = (page.clone(), futex.clone());
             thread::spawn(move || {
-                while let Some(word) = page.sleep_on(mark) {
-                    let sleepers = futex.sleepers.lock().expect("nobody panics");
-                    if page.wake_word().load(sync::Ordering::SeqCst) == word {
-                        // Should nobody wake it, loom reports that all threads are stuck.
-                        drop(futex.woken.wait(sleepers).expect("nobody panics"));
-                    }
-                }
-                assert_eq!(look(&page, &[(0, 2)]), (2, 1));
+                page.announce();
+                drop(futex.lock.lock().expect("nobody panics"));
+                futex.woken.notify_all();
             })
         };
-        page.publish(seal(), 1, (2, 1), [0].into_iter());
-        drop(futex.sleepers.lock().expect("nobody panics"));
-        futex.woken.notify_all();
+        let waiter = thread::spawn(move || {
+            while let Some(word) = page.sleep_on(mark) {
+                let lock = futex.lock.lock().expect("nobody panics");
+                if page.wake_word().load(sync::Ordering::SeqCst) == word {
+                    // Should nobody wake it, loom reports that all threads are stuck.
+                    drop(futex.woken.wait(lock).expect("nobody panics"));
+                }
+            }
+        });
+        publisher.join().expect("does not panic");
         waiter.join().expect("does not panic");
     });
 }

@@ -93,6 +93,9 @@ pub const REAP_TICK: Duration = Duration::from_secs(5);
 /// How long a reader believes the coordination page before it looks into the store itself.
 pub const PAGE_TRUST: Duration = Duration::from_secs(1);
 
+/// The least time between two looks of a process into the store: readers that look without a pause hold its writer up.
+pub const LOOK_SPACING: Duration = Duration::from_micros(100);
+
 /// How long a reader without a coordination page waits between two looks into the store.
 pub const PAGELESS_POLL: Duration = Duration::from_millis(10);
 

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cohab_core::{Timestamp, Version};
+use cohab_fs::fork::{self, Generation};
 
+use crate::store::used_after_fork;
 use crate::uptime::uptime_ms;
 use crate::{Error, Kind, Result};
 
@@ -28,6 +30,8 @@ type Opened = (u64, u64);
 pub(crate) struct Age {
     ages: Arc<Ages>,
     opened: Opened,
+    /// The process whose snapshot it is: in one forked from it nothing is pinned, so pages may change under it.
+    process: Generation,
 }
 
 impl Ages {
@@ -39,7 +43,7 @@ impl Ages {
     pub(crate) fn begin(self: &Arc<Self>, version: Version, now: Timestamp) -> Age {
         let opened = (uptime_ms(), self.opened.fetch_add(1, Ordering::Relaxed));
         self.open().insert(opened, (version, now));
-        Age { ages: self.clone(), opened }
+        Age { ages: self.clone(), opened, process: fork::generation() }
     }
 
     /// Returns the version of the oldest open snapshot but for one, and when it was opened.
@@ -64,10 +68,17 @@ impl Age {
         max_ms != 0 && self.ms() > max_ms
     }
 
-    /// Refuses a snapshot that is older than the writer allows.
+    /// Returns whether the snapshot is this process's own, rather than that of one that this was forked from.
+    #[inline]
+    pub(crate) fn is_own(&self) -> bool {
+        self.process.is_current()
+    }
+
+    /// Refuses a snapshot that is older than the writer allows, or another process's. Cost: two loads, where there is
+    /// no bound.
     #[inline]
     pub(crate) fn check(&self) -> Result<()> {
-        if self.is_over() { Err(self.refusal()) } else { Ok(()) }
+        if self.is_over() || !self.is_own() { Err(self.refusal()) } else { Ok(()) }
     }
 
     fn ms(&self) -> u64 {
@@ -76,6 +87,9 @@ impl Age {
 
     #[cold]
     fn refusal(&self) -> Error {
+        if !self.is_own() {
+            return used_after_fork();
+        }
         let (age_ms, max_ms) = (self.ms(), self.ages.max_ms.load(Ordering::Relaxed));
         let message = format!("the snapshot is {age_ms} ms old; the store's writer allows {max_ms} ms");
         Error::new(Kind::SnapshotExpired, message).hint("drop it and take a new one")

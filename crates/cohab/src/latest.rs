@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use cohab_coord::{Mark, Page, Publication};
-use cohab_core::limits::{PAGE_TRUST, PAGELESS_POLL, PUBLICATION_WAIT};
+use cohab_core::limits::{LOOK_SPACING, PAGE_TRUST, PAGELESS_POLL, PUBLICATION_WAIT};
 use cohab_core::{Timestamp, Token, Version};
 use cohab_engine::Engine;
 
@@ -44,8 +44,8 @@ pub enum Freshness {
 #[derive(Debug, Default)]
 pub(crate) struct Latest {
     shown: ArcSwapOption<Shown>,
-    /// Held by the one thread that looks for a newer one.
-    looking: Mutex<()>,
+    /// When somebody looked for a newer one, held by the one thread that does.
+    looking: Mutex<Option<Instant>>,
     /// Set when the snapshot is used, and cleared by who wonders whether it still is.
     is_used: AtomicBool,
     /// The last version that was shown, which no later one may fall behind.
@@ -186,7 +186,7 @@ impl Inner {
 
     /// Looks into the store for what is new.
     fn look(&self, freshness: Freshness) -> Result<Snapshot> {
-        let _alone = self.latest.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut looking = self.latest.looking.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.latest.shown.load_full();
         // Another thread may have looked while this one waited.
         if let Some(shown) = before.as_ref().filter(|shown| shown.suits(self, freshness)) {
@@ -197,6 +197,11 @@ impl Inner {
         let (snapshot, basis) = if let Some(writing) = self.writing.load_full() {
             (self.own(&writing.engine)?, Basis::Own)
         } else {
+            // A reader's look takes a lock that the writer needs for every commit.
+            if let Some(pause) = looking.and_then(|last| LOOK_SPACING.checked_sub(last.elapsed())) {
+                std::thread::sleep(pause);
+            }
+            *looking = Some(Instant::now());
             let engine = self.reading.load_full().ok_or(cohab_engine::Error::Closed)?;
             self.others(&engine, before)?
         };

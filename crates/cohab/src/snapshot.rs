@@ -46,6 +46,16 @@ impl State {
     }
 }
 
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        if !self.state.age.is_own() {
+            // In a forked child, where letting go of it would be the parent's business, and might wait for a lock that
+            // one of the parent's other threads had.
+            std::mem::forget(self.state.clone());
+        }
+    }
+}
+
 /// Everything that is known of a namespace.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]

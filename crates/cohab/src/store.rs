@@ -509,7 +509,7 @@ impl std::ops::Deref for EngineRef {
 }
 
 #[cold]
-fn used_after_fork() -> Error {
+pub(crate) fn used_after_fork() -> Error {
     Error::new(Kind::UsedAfterFork, "the store was opened by the process that this one was forked from")
         .hint("open the store anew in the child")
 }

@@ -44,6 +44,19 @@ fn a_page_that_is_removed_or_replaced_is_no_longer_current() -> std::io::Result<
 }
 
 #[test]
+fn a_page_that_is_cut_off_where_nobody_looks_is_no_longer_current() {
+    let scratch = Scratch::new();
+    let page = used(&scratch);
+    let file = OpenOptions::new().write(true).open(scratch.path()).expect("is there");
+    for (length, is_current) in [(4096, false), (PAGE_BYTES, true), (PAGE_BYTES + 1, false)] {
+        file.set_len(length).expect("can be set");
+        assert_eq!(page.is_current(), is_current, "{length} bytes");
+    }
+    assert_eq!(page.published(), Some(at(9, 3)));
+    assert_eq!(page.changed(ns(900)), v(u64::MAX), "what was lost says nothing");
+}
+
+#[test]
 fn a_page_that_is_overwritten_has_nothing_to_say() -> std::io::Result<()> {
     let other = Scratch::new();
     Page::create(&other.path(), StoreId::generate()).expect("can be made").raise(at(90, 9));

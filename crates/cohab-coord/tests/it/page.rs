@@ -124,7 +124,7 @@ fn the_age_of_snapshots_is_passed_on() {
     let (page, other) = (scratch.create(), scratch.open());
     assert_eq!(other.snapshot_age_max(), None);
     for (set, found) in [
-        (Duration::from_secs(60), Duration::from_secs(60)),
+        (Duration::from_mins(1), Duration::from_mins(1)),
         (Duration::ZERO, Duration::from_millis(1)),
         (Duration::MAX, Duration::from_millis((1 << 48) - 1)),
     ] {
