@@ -24,8 +24,8 @@ use crate::terminal::Format;
     propagate_version = false,
     subcommand_required = true,
     after_long_help = "Exit codes: 0 done, 1 not found or a difference found, 2 wrong usage or bad input, 3 busy, \
-                       4 corrupt, 5 unknown format, 6 needs recovery, 7 too old, 8 conflict, 74 the system refused, \
-                       130 interrupted."
+                       4 corrupt, 5 unknown format, 6 needs recovery, 7 too old or not in time, 8 conflict, \
+                       9 overtaken or replaced, 74 the system refused, 130 interrupted."
 )]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -49,7 +49,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "COHAB_COLOR", value_enum, value_name = "WHEN", default_value_t)]
     #[arg(hide_env_values = true)]
     pub(crate) color: When,
-    /// How long to wait for another writer to end; fractions count
+    /// How long to wait for another writer to end, or for a lock; fractions count
     #[arg(long, global = true, env = "COHAB_WAIT", value_name = "SECONDS", value_parser = seconds)]
     #[arg(
         default_value = "0",
@@ -99,7 +99,8 @@ impl When {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+/// Reads a time.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let duration = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     duration.ok_or_else(|| "expected a number of seconds, such as 2.5".to_owned())
 }

@@ -6,20 +6,28 @@ mod compact;
 mod completions;
 mod count;
 mod del;
+mod dirs;
 mod doctor;
 mod dump;
 mod get;
+mod hold;
 mod info;
 mod init;
 mod load;
+mod locks;
 mod log;
 mod man;
 mod namespaces;
+mod port;
+mod ps;
 mod put;
 mod range;
+mod reap;
+mod run;
 mod scan;
 mod txn;
 mod verify;
+mod watch;
 
 use clap::Subcommand;
 use cohab::Version;
@@ -42,6 +50,8 @@ pub(crate) enum Exit {
     Format,
     /// The store needs recovery.
     NeedsRecovery,
+    /// What a command said that was run.
+    Command(u8),
 }
 
 impl Exit {
@@ -53,6 +63,7 @@ impl Exit {
             Self::Corrupt => 4,
             Self::Format => 5,
             Self::NeedsRecovery => 6,
+            Self::Command(code) => code,
         }
     }
 }
@@ -78,7 +89,15 @@ pub(crate) enum Command {
     Load(load::Load),
     Dump(dump::Dump),
     Ns(namespaces::Namespaces),
+    Watch(watch::Watch),
     Log(log::Log),
+    Ps(ps::Ps),
+    Locks(locks::Locks),
+    Dirs(dirs::Dirs),
+    Port(port::Port),
+    Reap(reap::Reap),
+    Run(run::Run),
+    Hold(hold::Hold),
     Completions(completions::Completions),
     Man(man::Man),
     #[command(hide = true)]
@@ -105,7 +124,15 @@ impl Command {
             Self::Load(command) => command.run(session),
             Self::Dump(command) => command.run(session),
             Self::Ns(command) => command.run(session),
+            Self::Watch(command) => command.run(session),
             Self::Log(command) => command.run(session),
+            Self::Ps(command) => command.run(session),
+            Self::Locks(command) => command.run(session),
+            Self::Dirs(command) => command.run(session),
+            Self::Port(command) => command.run(session),
+            Self::Reap(command) => command.run(session),
+            Self::Run(command) => command.run(session),
+            Self::Hold(command) => command.run(session),
             Self::Completions(command) => command.run(session),
             Self::Man(command) => command.run(session),
             Self::DemoWriter(command) => command.run(session),

@@ -5,14 +5,18 @@
 //! leaves behind the next ones find, so their order is that of the list.
 
 mod beside;
+mod channels;
 mod child;
 mod describe;
 mod export;
+mod instance;
 mod kill;
 mod load;
 mod material;
 mod read;
 mod stage;
+mod takeover;
+mod together;
 mod transaction;
 mod writer;
 
@@ -55,7 +59,10 @@ const STEPS: &[&[Step]] = &[
     read::STEPS,
     transaction::STEPS,
     beside::STEPS,
+    together::STEPS,
     kill::STEPS,
+    takeover::STEPS,
+    channels::STEPS,
     export::STEPS,
 ];
 

@@ -48,6 +48,11 @@ impl Failure {
         Self::new("too_old", 7, message)
     }
 
+    /// What was waited for did not happen.
+    pub(crate) fn timed_out(message: impl Display) -> Self {
+        Self::new(Kind::TimedOut.as_str(), code(Kind::TimedOut), message)
+    }
+
     /// The state of the store does not permit it.
     pub(crate) fn conflict(message: impl Display) -> Self {
         Self::new(Kind::Conflict.as_str(), 8, message)
@@ -83,6 +88,12 @@ impl Failure {
         let mut failure = Self::io("writing to the standard output failed", error);
         failure.0.is_silent = error.kind() == io::ErrorKind::BrokenPipe;
         failure
+    }
+
+    /// A program could not be started, told with the codes by which shells tell it.
+    pub(crate) fn not_started(program: impl Display, error: &io::Error) -> Self {
+        let code = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
+        Self::new("not_started", code, format!("starting {program} failed")).cause(error)
     }
 
     /// The user pressed Ctrl-C.
@@ -157,12 +168,20 @@ impl Failure {
 fn code(kind: Kind) -> u8 {
     match kind {
         Kind::NotFound => 1,
-        Kind::InvalidInput | Kind::Decode | Kind::ReadOnly => 2,
-        Kind::Busy | Kind::InUse => 3,
+        Kind::InvalidInput
+        | Kind::Decode
+        | Kind::ReadOnly
+        | Kind::Reentrant
+        | Kind::UsedAfterFork
+        | Kind::Unsupported => 2,
+        Kind::Busy | Kind::InUse | Kind::Stalled => 3,
         Kind::Corrupt => 4,
         Kind::Format => 5,
         Kind::NeedsRecovery => 6,
+        Kind::TimedOut | Kind::Lagged | Kind::SnapshotExpired => 7,
         Kind::Conflict | Kind::Exists => 8,
+        Kind::Fenced | Kind::StoreReplaced => 9,
+        Kind::Cancelled => 130,
         // Poisoned, an unknown outcome, an operation given up, and what the system refused.
         _ => 74,
     }

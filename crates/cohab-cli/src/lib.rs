@@ -15,15 +15,19 @@
 //! | 0 | done |
 //! | 1 | not found, or a difference found |
 //! | 2 | wrong usage or bad input; nothing was done |
-//! | 3 | busy: another process holds the store, or has a snapshot open where none may be |
+//! | 3 | busy: another process holds the store or the lock, is stopped half-way in a commit, or has a snapshot open where none may be |
 //! | 4 | corrupt |
 //! | 5 | a format or version that this build does not read |
 //! | 6 | needs recovery, in a place that cannot be written |
-//! | 7 | too old: no longer within the log's retention |
+//! | 7 | too old or too late: no longer within the log's retention, or not reached in time |
 //! | 8 | conflict: a precondition failed, or a name is taken |
+//! | 9 | overtaken: a lock or the store has a later holder, or the store was replaced by another |
 //! | 70 | a defect of this program |
 //! | 74 | the system refused an operation; the outcome of a commit may be unknown |
 //! | 130 | interrupted |
+//!
+//! `cohab run` ends with the code of the command that it ran, 128 and the signal's number if that was killed, 126 or
+//! 127 if it could not be started.
 //!
 //! ```
 //! let code = cohab_cli::run(["cohab", "--version"].map(Into::into));
@@ -34,6 +38,7 @@ mod arguments;
 mod commands;
 mod demo;
 mod failure;
+mod instances;
 mod interrupt;
 mod panics;
 mod report;

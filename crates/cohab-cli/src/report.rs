@@ -80,8 +80,23 @@ impl Reporter {
 }
 
 /// A message of somebody else's may have several lines, or what a terminal obeys.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+}
+
+/// A failure as the answer to a request, without what there is nothing to say about.
+pub(crate) fn brief(failure: &Failure) -> Value {
+    let mut error = json!({ "kind": failure.kind(), "message": failure.message() });
+    if !failure.causes().is_empty() {
+        error["causes"] = failure.causes().into();
+    }
+    if let Some(hint) = failure.hint_text() {
+        error["hint"] = hint.into();
+    }
+    if let Some(of) = failure.holder() {
+        error["holder"] = holder(of);
+    }
+    error
 }
 
 fn json(failure: &Failure) -> String {
@@ -100,5 +115,17 @@ fn json(failure: &Failure) -> String {
 pub(crate) fn holder(holder: &Holder) -> Value {
     let instance = holder.instance.map(|instance| instance.to_string());
     let since = holder.since.to_string();
-    json!({ "instance": instance, "role": holder.role, "pid": holder.pid, "since": since })
+    let mut object = json!({ "instance": instance, "role": holder.role, "pid": holder.pid, "since": since });
+    let said = [
+        ("app", &holder.app),
+        ("channel", &holder.channel),
+        ("app_version", &holder.app_version),
+        ("label", &holder.label),
+    ];
+    for (field, text) in said {
+        if let Some(text) = text {
+            object[field] = text.as_str().into();
+        }
+    }
+    object
 }

@@ -4,11 +4,13 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cohab::{Committed, Role, Snapshot, Store, Transaction};
+use cohab::limits::STALL_AFTER;
+use cohab::{Committed, Options, Role, Snapshot, Stall, Store, Transaction};
 
 use crate::arguments::Global;
 use crate::failure::Failure;
-use crate::terminal::{Output, Progress};
+use crate::report::one_line;
+use crate::terminal::{Output, Progress, tell};
 
 /// The setting a command runs in.
 pub(crate) struct Session {
@@ -32,9 +34,33 @@ impl Session {
         })
     }
 
+    /// Returns the directory of the store, for a command that looks around in it without opening the store.
+    pub(crate) fn directory(&self) -> Result<&Path, Failure> {
+        let path = self.path()?;
+        if path.is_file() {
+            let message = format!("{} is a backup, which no processes share", path.display());
+            return Err(Failure::input(message));
+        }
+        if path.join("store.json").symlink_metadata().is_err() {
+            return Err(Failure::not_found(format!("there is no store at {}", path.display()))
+                .hint("`cohab init` makes one, or name another place with --store"));
+        }
+        Ok(path)
+    }
+
+    /// How long to wait for what somebody else holds.
+    pub(crate) fn wait(&self) -> Duration {
+        self.wait
+    }
+
+    /// Settings for a command that opens the store and is gone in a moment, so that nobody need hear of it.
+    fn brief(&self) -> Options {
+        Store::options().register(false).create(false).wait(self.wait)
+    }
+
     /// Opens the store for reading, beside its writer if there is one.
     pub(crate) fn reader(&self) -> Result<Store, Failure> {
-        Ok(Store::options().role(Role::Reader).wait(self.wait).open(self.path()?)?)
+        Ok(self.brief().role(Role::Reader).open(self.path()?)?)
     }
 
     /// Opens the store for reading and takes a snapshot, which is all that most inspecting commands need.
@@ -44,12 +70,12 @@ impl Session {
 
     /// Opens the store, which must be there, for writing.
     pub(crate) fn writer(&self) -> Result<Store, Failure> {
-        Ok(Store::options().create(false).wait(self.wait).open(self.path()?)?)
+        Ok(self.brief().on_stall(STALL_AFTER, tell_stall).open(self.path()?)?)
     }
 
     /// Creates the store.
     pub(crate) fn create(&self) -> Result<Store, Failure> {
-        Ok(Store::options().wait(self.wait).open(self.path()?)?)
+        Ok(self.brief().create(true).open(self.path()?)?)
     }
 
     /// Begins to show how far a long operation is, if anybody watches.
@@ -61,6 +87,19 @@ impl Session {
     pub(crate) fn is_quiet(&self) -> bool {
         self.is_quiet
     }
+}
+
+/// Tells in one line who may be holding up what the command does.
+fn tell_stall(stall: &Stall) {
+    let (operation, waited) = (stall.operation, stall.waited.as_secs_f64());
+    let suspects: Vec<String> = stall.suspects.iter().map(ToString::to_string).collect();
+    let suspects = match &suspects[..] {
+        [] => "nobody that is known of".to_owned(),
+        suspects => suspects.join(", or "),
+    };
+    let line =
+        format!("cohab: the {operation} has waited for {waited:.1} s; it may be held up by {suspects}");
+    tell(&format!("{}\n", one_line(&line)));
 }
 
 /// Runs a transaction whose closure may fail for reasons of its own.

@@ -18,6 +18,7 @@ use redb::{Builder, ConcurrencyMode, Database, ReadableDatabase};
 use crate::guard::guarded;
 use crate::reader::Reader;
 use crate::storage::{Backend, FileStorage, Storage};
+use crate::unfinished::is_unfinished;
 use crate::{Error, MappedStorage, Result, Snapshot, Table, Transaction};
 
 /// Whether the writer reads its file through a memory map.
@@ -450,7 +451,12 @@ fn writer(path: &Path, options: &Options, access: Access) -> Result<Db> {
     if !options.is_exclusive {
         lock_out_old_versions(path, &old_versions_out)?;
     }
-    let len = file.metadata().map_err(|e| Error::io(format!("examining {}", path.display()), e))?.len();
+    let failed = |error| Error::io(format!("examining {}", path.display()), error);
+    let mut len = file.metadata().map_err(failed)?.len();
+    if options.create && is_unfinished(&file).map_err(failed)? {
+        file.set_len(0).map_err(failed)?;
+        len = 0;
+    }
     if len == 0 && !options.create {
         return Err(Error::corrupt("file", None, format!("{} is empty", path.display())));
     }

@@ -55,6 +55,7 @@ mod snapshot;
 mod storage;
 mod table;
 mod transaction;
+mod unfinished;
 
 pub use copy::CopyProgress;
 pub use engine::{Engine, Integrity, Mapping, Options};

@@ -311,9 +311,12 @@ impl<'a> From<&'a Expectation> for Expect<'a> {
             Expectation::DataVersion { ns, version } => Self { data_version: Some(*version), ..within(ns) },
             Expectation::MetaVersion { ns, version } => Self { meta_version: Some(*version), ..within(ns) },
             Expectation::StoreVersion(version) => Self { version: Some(*version), ..Self::default() },
-            Expectation::Lock { lock, token, shared } => {
-                Self { lock: Some(Cow::Borrowed(lock)), token: Some(*token), shared: *shared, ..Self::default() }
-            }
+            Expectation::Lock { lock, token, shared } => Self {
+                lock: Some(Cow::Borrowed(lock)),
+                token: Some(*token),
+                shared: *shared,
+                ..Self::default()
+            },
         }
     }
 }

@@ -52,6 +52,7 @@ pub(crate) fn run<T>(
     f: impl for<'c, 'tx> FnOnce(Commit<'c, 'tx>) -> Result<(Commit<'c, 'tx>, T)>,
 ) -> Result<T> {
     let writing = inner.writing()?;
+    writing.check_known()?;
     let watch = inner.commits.wait();
     let committed = writing.engine.write(|tx| {
         let (commit, value) = watch.pause(|| f(Commit::begin(tx, inner, writing.epoch)?))?;

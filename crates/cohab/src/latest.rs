@@ -18,6 +18,7 @@ use cohab_engine::Engine;
 use crate::coordination::Coordination;
 use crate::store::Inner;
 use crate::uptime::uptime_ms;
+use crate::writing::Writing;
 use crate::{Error, Kind, Result, Snapshot};
 
 /// How new a snapshot has to be.
@@ -195,7 +196,7 @@ impl Inner {
         let before = before.as_ref().map(|shown| &shown.snapshot).filter(|snapshot| !snapshot.is_expired());
         let looked = uptime_ms();
         let (snapshot, basis) = if let Some(writing) = self.writing.load_full() {
-            (self.own(&writing.engine)?, Basis::Own)
+            (self.own(&writing)?, Basis::Own)
         } else {
             // A reader's look takes a lock that the writer needs for every commit.
             if let Some(pause) = looking.and_then(|last| LOOK_SPACING.checked_sub(last.elapsed())) {
@@ -212,11 +213,14 @@ impl Inner {
     }
 
     /// Takes a snapshot as the writer.
-    fn own(&self, engine: &Engine) -> Result<Snapshot> {
-        let snapshot = Snapshot::open(engine.snapshot()?, self)?;
-        // A power cut could still take back what was never acknowledged.
-        if engine.is_poisoned() && snapshot.version() > self.durable() {
-            return Err(Error::from(cohab_engine::Error::Poisoned));
+    fn own(&self, writing: &Writing) -> Result<Snapshot> {
+        let snapshot = Snapshot::open(writing.engine.snapshot()?, self)?;
+        // What was never acknowledged: a power cut could still take it back, or nobody else will ever see it.
+        if snapshot.version() > self.durable() {
+            writing.check_known()?;
+            if writing.engine.is_poisoned() {
+                return Err(Error::from(cohab_engine::Error::Poisoned));
+            }
         }
         Ok(snapshot)
     }

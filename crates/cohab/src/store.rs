@@ -20,7 +20,7 @@ use crate::coordination::Coordination;
 use crate::directory::{Card, Directory, missing};
 use crate::group::Queue;
 use crate::keeper::Keeper;
-use crate::latest::Latest;
+use crate::latest::{Latest, replaced};
 use crate::layout::{CATALOG, DATA, LOG};
 use crate::stall::Watchdog;
 use crate::uptime::uptime_ms;
@@ -368,12 +368,26 @@ impl Store {
     ///
     /// Returns the version that the store is at, which tells whether a commit of unknown outcome is in it. Older
     /// snapshots report [`Kind::Closed`].
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::StoreReplaced`] if the file is not the one that was open, and [`Kind::Fenced`] if somebody else has taken
+    /// over: then the handle is of no more use.
     pub fn reopen(&self) -> Result<Version> {
         let _turn = self.inner.queue.turn();
+        if let Some(writing) = &*self.inner.writing.load() {
+            writing.check_known()?;
+        }
         let engine = self.inner.engine()?;
         self.inner.change_source(|| engine.reopen())?;
         engine.sync()?;
-        let version = Snapshot::open(engine.snapshot()?, &self.inner)?.version();
+        let snapshot = Snapshot::open(engine.snapshot()?, &self.inner)?;
+        let version = snapshot.version();
+        if snapshot.store() != self.inner.id || version < self.inner.durable().max(self.inner.seen()) {
+            drop(snapshot);
+            engine.close()?;
+            return Err(replaced(&self.inner.path));
+        }
         self.inner.note_durable(version);
         self.inner.announce(version);
         Ok(version)

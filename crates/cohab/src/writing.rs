@@ -65,22 +65,27 @@ impl Writing {
     /// The lock alone says so, as long as the file system keeps its word and nobody moves files about. A commit to a
     /// file that was renamed over would return as if nothing had happened, and be lost.
     pub(crate) fn check(&self) -> Result<()> {
-        let lost = match self.lost.get() {
-            Some(lost) => lost,
-            None if !self.engine.is_in_place()? => {
-                let message = replaced(self.directory.root()).to_string();
-                self.lost.get_or_init(|| (Kind::StoreReplaced, message))
-            }
-            None => match self.fence.current()? {
-                found if found > self.epoch.get() => self.lost.get_or_init(|| {
-                    let message =
-                        format!("a writer of epoch {found} has taken over from epoch {}", self.epoch);
-                    (Kind::Fenced, message)
-                }),
-                _ => return Ok(()),
-            },
+        self.check_known()?;
+        let lost = if !self.engine.is_in_place()? {
+            Some((Kind::StoreReplaced, replaced(self.directory.root()).to_string()))
+        } else {
+            let (found, epoch) = (self.fence.current()?, self.epoch);
+            let overtaken = || format!("a writer of epoch {found} has taken over from epoch {epoch}");
+            (found > epoch.get()).then(|| (Kind::Fenced, overtaken()))
         };
-        Err(Error::new(lost.0, lost.1.clone()).hint("close the store and open it again"))
+        match lost {
+            Some(lost) => {
+                self.lost.get_or_init(|| lost);
+                self.check_known()
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Fails if it was found out before that this is the writer no longer.
+    pub(crate) fn check_known(&self) -> Result<()> {
+        let Some((kind, message)) = self.lost.get() else { return Ok(()) };
+        Err(Error::new(*kind, message.clone()).hint("close the store and open it again"))
     }
 
     /// Closes the file and lets others have the lock.

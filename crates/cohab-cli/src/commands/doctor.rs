@@ -2,9 +2,12 @@
 
 mod files;
 
-use clap::Args;
-use cohab::{Integrity, Kind, Report, Role, Store};
+use std::path::Path;
 
+use clap::Args;
+use cohab::{Integrity, Kind, Registry, Report, Role, Store};
+
+use self::files::Leftovers;
 use super::verify::verify;
 use super::{Exit, Outcome};
 use crate::failure::Failure;
@@ -123,7 +126,8 @@ fn examine(session: &Session) -> Result<Vec<Check>, Failure> {
             checks.push(purged(&data)?);
         }
     }
-    checks.extend(files::leftovers(path, files::Leftovers::Count)?);
+    checks.extend(instances(path, Leftovers::Count)?);
+    checks.extend(files::leftovers(path, Leftovers::Count)?);
     Ok(checks)
 }
 
@@ -163,7 +167,8 @@ fn repair(session: &Session) -> Result<Vec<Check>, Failure> {
     });
     checks.push(content(session, &store)?);
     checks.push(tidy(&store)?);
-    checks.extend(files::leftovers(path, files::Leftovers::Remove)?);
+    checks.extend(instances(path, Leftovers::Remove)?);
+    checks.extend(files::leftovers(path, Leftovers::Remove)?);
     Ok(checks)
 }
 
@@ -176,6 +181,29 @@ fn writer(store: &Store) -> Check {
         Some(holder) => Check::good("writer", format!("held by {holder}")),
         None => Check::good("writer", "nobody writes"),
     }
+}
+
+/// Looks for what instances that died have left behind, which is harmless, too.
+fn instances(path: &Path, what: Leftovers) -> Result<Option<Check>, Failure> {
+    if !path.is_dir() {
+        return Ok(None);
+    }
+    let registry = Registry::in_dir(path);
+    let dead = match what {
+        Leftovers::Count => registry.dead().map_err(cohab::Error::from)?,
+        Leftovers::Remove => registry.reap().map_err(cohab::Error::from)?.instances,
+    };
+    let live = registry.list().map_err(cohab::Error::from)?.len();
+    Ok(Some(match (dead.len(), what) {
+        (0, _) => Check::good("instances", format!("{live} live, nothing left of dead ones")),
+        (dead, Leftovers::Remove) => {
+            Check::good("instances", format!("{live} live; what {dead} dead ones left was removed"))
+        }
+        (dead, Leftovers::Count) => {
+            Check::good("instances", format!("{live} live, {dead} dead have left something"))
+                .hint("harmless; the next writer removes it, or `cohab reap`, or `cohab doctor --repair`")
+        }
+    }))
 }
 
 /// Reads everything and compares it with what is kept of it.

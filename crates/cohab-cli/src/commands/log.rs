@@ -129,7 +129,7 @@ fn missing(snapshot: &Snapshot, version: Version) -> Failure {
 }
 
 /// The names that namespaces have now, also those in the trash.
-fn names(snapshot: &Snapshot) -> Result<HashMap<NamespaceId, String>, Failure> {
+pub(super) fn names(snapshot: &Snapshot) -> Result<HashMap<NamespaceId, String>, Failure> {
     let mut names = HashMap::new();
     for info in snapshot.namespaces()?.chain(snapshot.dropped_namespaces()?) {
         let info = info?;
@@ -178,7 +178,7 @@ fn shown<'a>(
     }
 }
 
-fn metadata(metadata: &Metadata) -> Value {
+pub(super) fn metadata(metadata: &Metadata) -> Value {
     json!({
         "name": metadata.name.as_str(),
         "title": metadata.title,

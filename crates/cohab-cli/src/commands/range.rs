@@ -41,14 +41,16 @@ impl KeyRange {
         if prefix.is_none() && from.is_none() && to.is_none() {
             return Ok(None);
         }
-        let after_prefix = prefix.as_deref().and_then(successor);
-        let start = [prefix, from].into_iter().flatten().max();
-        let end = [after_prefix, to].into_iter().flatten().min();
-        Ok(Some((
-            start.map_or(Bound::Unbounded, Bound::Included),
-            end.map_or(Bound::Unbounded, Bound::Excluded),
-        )))
+        Ok(Some(bounds_of(prefix, from, to)))
     }
+}
+
+/// Returns the bounds of the keys that meet all of the conditions.
+pub(super) fn bounds_of(prefix: Option<Vec<u8>>, from: Option<Vec<u8>>, to: Option<Vec<u8>>) -> Bounds {
+    let after_prefix = prefix.as_deref().and_then(successor);
+    let start = [prefix, from].into_iter().flatten().max();
+    let end = [after_prefix, to].into_iter().flatten().min();
+    (start.map_or(Bound::Unbounded, Bound::Included), end.map_or(Bound::Unbounded, Bound::Excluded))
 }
 
 /// The smallest key that is greater than all that begin with a prefix; there is none behind `ff ff …`.

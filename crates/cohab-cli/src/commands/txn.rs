@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use cohab::limits::{BATCH_BYTES_MAX, BATCH_OPERATIONS_MAX};
-use cohab::{Batch, Precondition};
+use cohab::{Batch, Fence, Precondition};
 use cohab_exchange::{Expectation, Operation, input, operations};
 
 use super::bytes::input_must_be_open;
@@ -18,6 +18,9 @@ use crate::session::Session;
 /// The operations are {"put":{"ns","key","value"}}, {"del":{"ns","key"}}, and {"expect":…} with a key's "value",
 /// "version" or "absent", a namespace's "data_version" or "meta_version", or the store's "version". If an expectation
 /// fails nothing is done, and every one that failed is named: exit code 8. Without operations the version stays.
+///
+/// {"expect":{"lock","token"}} shows the fencing token of a lock that `cohab run` holds, with "shared":true for one that
+/// is shared. If a later holder of the lock has shown its own, nothing is done: exit code 9.
 #[derive(Debug, Args)]
 pub(crate) struct Txn {
     /// Where the operations are; - is the standard input
@@ -72,13 +75,18 @@ fn weight(operation: &Operation) -> usize {
     }
 }
 
-fn add(batch: Batch, operation: Operation, create: bool) -> Result<Batch, Failure> {
+/// Adds an operation to a batch.
+pub(super) fn add(batch: Batch, operation: Operation, create: bool) -> Result<Batch, Failure> {
     Ok(match operation {
         Operation::Put { ns, key, value, create: own } if create || own => {
             batch.put_creating(&ns, key, value)
         }
         Operation::Put { ns, key, value, .. } => batch.put(&ns, key, value),
         Operation::Del { ns, key } => batch.delete(&ns, key),
+        Operation::Expect(Expectation::Lock { lock, token, shared }) => {
+            let fence = Fence::new(lock, token);
+            batch.fence(if shared { fence.shared() } else { fence })
+        }
         Operation::Expect(expectation) => batch.expect(precondition(expectation)?),
         other => return Err(Failure::defect(format!("no such operation is known: {other:?}"))),
     })

@@ -1,6 +1,6 @@
 //! A writing process of the demonstration's own.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use cohab::Version;
@@ -29,12 +29,8 @@ impl Writer {
     /// Starts this program again, as a writer whose first commit has the number `next`.
     pub(super) fn start(stage: &Stage, next: u64) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| Failure::io("starting the writing process failed", &error);
-        let program = std::env::current_exe().map_err(failed)?;
-        let mut command = Command::new(program);
+        let mut command = this_program().map_err(failed)?;
         command.args(["demo-writer", "--start", &next.to_string(), "--store"]).arg(stage.store_path());
-        for variable in ["COHAB_STORE", "COHAB_OUTPUT", "COHAB_COLOR", "COHAB_WAIT", "COHAB_QUIET"] {
-            command.env_remove(variable);
-        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(failed)?;
         let stdout = child.stdout.take().map(BufReader::new);
@@ -82,10 +78,24 @@ impl Writer {
     }
 
     fn ended_early(&mut self) -> Failure {
-        let mut said = String::new();
-        if let Some(stderr) = &mut self.child.stderr {
-            _ = stderr.read_to_string(&mut said);
-        }
-        Failure::unexpected(format!("the writing process ended by itself: {}", said.trim()))
+        Failure::unexpected(format!("the writing process ended by itself: {}", said(&mut self.child)))
     }
+}
+
+/// This program once more, which knows nothing of how this process was called.
+pub(super) fn this_program() -> io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    for variable in ["COHAB_STORE", "COHAB_OUTPUT", "COHAB_COLOR", "COHAB_WAIT", "COHAB_QUIET"] {
+        command.env_remove(variable);
+    }
+    Ok(command)
+}
+
+/// What a process that has ended said on its standard error.
+pub(super) fn said(child: &mut Child) -> String {
+    let mut said = String::new();
+    if let Some(stderr) = &mut child.stderr {
+        _ = stderr.read_to_string(&mut said);
+    }
+    said.trim().to_owned()
 }

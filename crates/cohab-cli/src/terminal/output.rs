@@ -44,7 +44,8 @@ impl Output {
         let size = terminal_size::terminal_size_of(&stdout);
         let width = size.map(|(width, _)| usize::from(width.0)).or_else(columns).unwrap_or(COLUMNS);
         Self {
-            out: BufWriter::with_capacity(64 << 10, Box::new(stdout.lock())),
+            // Not locked: a command that stays open prints from other threads as well.
+            out: BufWriter::with_capacity(64 << 10, Box::new(stdout)),
             chosen,
             format: chosen.unwrap_or(default),
             width,
@@ -112,6 +113,11 @@ impl Output {
     pub(crate) fn framed(&mut self, columns: &[&str], rows: &[Record<'_>]) -> Result<(), Failure> {
         let table = table::framed(columns, rows, self.width);
         self.bytes(format!("{table}\n").as_bytes())
+    }
+
+    /// Prints one JSON object in a line, whatever the form.
+    pub(crate) fn line(&mut self, record: &Record<'_>) -> Result<(), Failure> {
+        self.json_line(record)
     }
 
     fn json(&mut self, value: &impl Serialize, indent: usize) -> Result<(), Failure> {

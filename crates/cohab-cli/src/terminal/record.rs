@@ -63,6 +63,16 @@ impl<'a> Record<'a> {
         Record(self.0.iter().map(shorten).collect())
     }
 
+    /// Adds the fields of another record.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// The record as a part of something else.
+    pub(crate) fn to_json(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
     pub(crate) fn fields(&self) -> &[(&'static str, Cell<'a>)] {
         &self.0
     }
@@ -74,6 +84,11 @@ impl<'a> Record<'a> {
 }
 
 impl Cell<'_> {
+    /// The cell as a part of something else.
+    pub(crate) fn to_json(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
     /// The cell as text for people, in one line of at most so many columns.
     pub(crate) fn shown(&self, columns_max: usize) -> String {
         match self {

@@ -66,6 +66,10 @@ fn inspecting_works_beside_a_writer_and_makes_no_file() {
         &["log", "verify"],
         &["doctor"],
         &["backup", "copy"],
+        &["ps"],
+        &["locks"],
+        &["dirs"],
+        &["watch", "--from", "1", "-n", "1"],
     ] {
         place.run(arguments).done();
     }

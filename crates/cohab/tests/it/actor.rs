@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::error::Error as _;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,7 +23,7 @@ use crate::gate::{self, Gate};
 use crate::ledger;
 
 /// By when an actor has answered, unless it hangs.
-const PROMPT: Duration = Duration::from_secs(30);
+const PROMPT: Duration = Duration::from_mins(2);
 
 /// The parent's side.
 pub(crate) struct Actor {
@@ -112,21 +113,19 @@ impl Actor {
         }
     }
 
-    /// Waits for an event that begins so, and returns the rest of it. Those before it are forgotten.
+    /// Waits for the first event that begins so, and returns the rest of it. Others are kept.
     #[track_caller]
     pub(crate) fn hears(&mut self, beginning: &str) -> String {
         let heard = self.hears_within(beginning, PROMPT);
-        heard.unwrap_or_else(|| panic!("event {beginning:?} does not come"))
+        heard.unwrap_or_else(|| panic!("event {beginning:?} does not come, but {:?}", self.events))
     }
 
     #[track_caller]
     pub(crate) fn hears_within(&mut self, beginning: &str, wait: Duration) -> Option<String> {
         let deadline = Instant::now() + wait;
         loop {
-            while let Some(event) = self.events.pop_front() {
-                if let Some(rest) = event.strip_prefix(beginning) {
-                    return Some(rest.to_owned());
-                }
+            if let Some(position) = self.events.iter().position(|event| event.starts_with(beginning)) {
+                return Some(self.events.remove(position)?[beginning.len()..].to_owned());
             }
             let line = self.next(deadline.saturating_duration_since(Instant::now()))?;
             let event = line.strip_prefix("event ").unwrap_or_else(|| panic!("{line:?} answers nothing"));
@@ -238,8 +237,10 @@ struct Stage {
     snapshots: HashMap<String, Snapshot>,
     locks: HashMap<String, Lock>,
     gate: Gate,
+    header: Option<File>,
     at_work: Arc<AtomicBool>,
     seen: Arc<AtomicU64>,
+    looks: Arc<AtomicU64>,
     stopper: Option<WatchStop>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -248,8 +249,20 @@ impl Stage {
     fn new(path: PathBuf) -> Self {
         let at_work = Arc::new(AtomicBool::new(true));
         let (snapshots, locks) = Default::default();
-        let (gate, seen) = Default::default();
-        Self { path, store: None, snapshots, locks, gate, at_work, seen, stopper: None, threads: Vec::new() }
+        let (gate, seen, looks) = Default::default();
+        Self {
+            path,
+            store: None,
+            snapshots,
+            locks,
+            gate,
+            header: None,
+            at_work,
+            seen,
+            looks,
+            stopper: None,
+            threads: Vec::new(),
+        }
     }
 
     fn store(&self) -> &Store {
@@ -270,12 +283,22 @@ impl Stage {
                 self.store = Some(store);
                 return Ok(role);
             }
+            // As `open`, while this listens on, and only to see whether it works.
+            ["open-aside", how @ ..] => {
+                let (options, path) = (self.options(how), self.path.clone());
+                thread::spawn(move || match options.open(path) {
+                    Ok(_) => event("opened"),
+                    Err(error) => event(format_args!("broken open {error:?}")),
+                });
+            }
             ["close"] => {
                 self.rest();
                 self.snapshots.clear();
                 self.store = None;
             }
             ["role"] => return Ok(self.store().role().to_string()),
+            ["instances"] => return Ok(self.store().instances()?.len().to_string()),
+            ["make-ledger"] => return Ok(ledger::create(self.store())?.to_string()),
             ["epoch"] => return Ok(self.store().epoch().map_or(0, cohab::Epoch::get).to_string()),
             ["instance"] => return Ok(self.store().instance().to_string()),
             ["promote", ms] => self.store().promote(millis(ms))?,
@@ -291,6 +314,11 @@ impl Stage {
                 }
                 return Ok(ledger::commit(self.store())?.to_string());
             }
+            // As `commit`, while this listens on.
+            ["commit-aside"] => self.keep(|store, _| match ledger::commit(store) {
+                Ok(version) => event(format_args!("committed {version}")),
+                Err(error) => event(format_args!("broken commit {error:?}")),
+            }),
             // A transaction that takes its time.
             ["commit-slowly", ms] => {
                 let slowly = self.store().write(|tx| {
@@ -312,6 +340,12 @@ impl Stage {
                     version = self.store().write(put)?.version;
                 }
                 return Ok(version.to_string());
+            }
+            ["put", namespace, key] => {
+                return Ok(self.store().write(|tx| tx.put(namespace, key, "v"))?.version.to_string());
+            }
+            ["rename", from, to] => {
+                return Ok(self.store().write(|tx| tx.rename_namespace(from, to))?.version.to_string());
             }
             // Shows a fencing token with a write, and with a batch.
             ["commit-fenced", lock, token] => {
@@ -335,9 +369,10 @@ impl Stage {
             ["keep-committing"] => self.keep(keep_committing),
             // Looks at what is new for as long as it is not told to rest.
             ["keep-looking"] => {
-                let seen = self.seen.clone();
-                self.keep(move |store, at_work| keep_looking(store, at_work, &seen));
+                let (seen, looks) = (self.seen.clone(), self.looks.clone());
+                self.keep(move |store, at_work| keep_looking(store, at_work, &seen, &looks));
             }
+            ["looks"] => return Ok(self.looks.load(Ordering::SeqCst).to_string()),
             ["seen"] => return Ok(self.seen.load(Ordering::SeqCst).to_string()),
             ["rest"] => self.rest(),
 
@@ -371,7 +406,8 @@ impl Stage {
             ["arm", act, operation, count] => self.gate.arm(act, operation, number(count)),
             ["disarm"] => self.gate.disarm(),
             // Locks the engine's header, as a reader does while it takes a snapshot.
-            ["hold-header"] => gate::hold_header(&self.path.join("store.redb")),
+            ["hold-header"] => self.header = Some(gate::hold_header(&self.path.join("store.redb"))),
+            ["release-header"] => self.header = None,
             ["fill-disk"] => fill_disk(&self.path),
             ["free-disk"] => std::fs::remove_file(filler(&self.path)).expect("it was filled"),
             _ => panic!("what does {line:?} ({}) mean?", after(1)),
@@ -505,20 +541,25 @@ fn keep_committing(store: &Store, at_work: &AtomicBool) {
     }
 }
 
-fn keep_looking(store: &Store, at_work: &AtomicBool, seen: &AtomicU64) {
+fn keep_looking(store: &Store, at_work: &AtomicBool, seen: &AtomicU64, looks: &AtomicU64) {
     while at_work.load(Ordering::Relaxed) {
+        // Others want to run, too.
+        let mut pause = Duration::from_millis(1);
         match store.snapshot().and_then(|snapshot| ledger::check(&snapshot)) {
             Ok(version) => {
+                looks.fetch_add(1, Ordering::SeqCst);
                 let before = seen.fetch_max(version.get(), Ordering::SeqCst);
                 if version.get() < before {
                     return event(format_args!("broken look: {version} after {before}"));
+                }
+                if version.get() > before {
+                    pause = Duration::from_micros(100);
                 }
             }
             Err(error) if error.kind() == Kind::Stalled => {}
             Err(error) => return event(format_args!("broken look {error:?}")),
         }
-        // Others want to run, too.
-        thread::sleep(Duration::from_micros(200));
+        thread::sleep(pause);
     }
 }
 

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use cohab::Options;
 use cohab::testing::Storage;
@@ -99,10 +100,14 @@ impl Gate {
         match act {
             Act::Hold => {
                 while *lock(&self.held) {
-                    std::thread::sleep(std::time::Duration::from_millis(1));
+                    std::thread::sleep(Duration::from_millis(1));
                 }
             }
-            Act::Stop => kill_process(getpid(), Signal::STOP).expect("may stop itself"),
+            Act::Stop => {
+                kill_process(getpid(), Signal::STOP).expect("may stop itself");
+                // Another thread may take the signal, and stops this one a little later.
+                std::thread::sleep(Duration::from_millis(50));
+            }
         }
     }
 }
@@ -152,9 +157,9 @@ impl fmt::Debug for Gate {
     }
 }
 
-/// Locks the header as the engine's readers do, until the process ends.
+/// Locks the header as the engine's readers do, until the file is dropped.
 #[expect(unsafe_code, reason = "locks a range of bytes")]
-pub(crate) fn hold_header(path: &Path) {
+pub(crate) fn hold_header(path: &Path) -> File {
     let file = File::open(path).expect("is there");
     let range = libc::flock {
         l_type: libc::F_RDLCK as libc::c_short,
@@ -166,5 +171,5 @@ pub(crate) fn hold_header(path: &Path) {
     // SAFETY: the descriptor is open, and the range is what this command asks for.
     let locked = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLKW, &raw const range) };
     assert_eq!(locked, 0, "{}", io::Error::last_os_error());
-    std::mem::forget(file);
+    file
 }

@@ -6,14 +6,24 @@ mod batch;
 mod crash;
 mod damage;
 mod faults;
+mod fences;
+mod files;
+mod forks;
+mod freshness;
 mod gate;
+mod history;
+mod killed;
 mod ledger;
 mod log;
 mod model;
 mod namespaces;
 mod open;
+mod page;
 mod roles;
+mod stopped;
 mod transactions;
+mod watching;
+mod worlds;
 
 use std::path::PathBuf;
 
@@ -53,6 +63,23 @@ impl Scratch {
         let store = self.store();
         store.write(|tx| tx.create_namespace("n")).expect("can be created");
         store
+    }
+}
+
+/// Numbers that look random, the same for the same seed (SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
     }
 }
 

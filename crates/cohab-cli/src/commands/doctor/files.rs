@@ -32,7 +32,16 @@ pub(super) fn permissions(path: &Path) -> Vec<Check> {
     {
         use std::os::unix::fs::PermissionsExt;
         let mut paths = vec![path.to_owned()];
-        let names = ["store.redb", "store.json", "writer.lock", "writer.json"];
+        let names = [
+            "store.redb",
+            "store.json",
+            "writer.lock",
+            "writer.json",
+            "writer.epoch",
+            "coord.page",
+            "instances",
+            "locks",
+        ];
         paths.extend(names.map(|name| path.join(name)));
         let mode = |path: &PathBuf| Some(path.symlink_metadata().ok()?.permissions().mode() & 0o777);
         let mut open = paths.iter().filter_map(|path| Some((path, mode(path)?)));

@@ -1,0 +1,30 @@
+//! `cohab ps`
+
+use clap::Args;
+use cohab::Registry;
+
+use super::{Exit, Outcome};
+use crate::instances::{COLUMNS, record};
+use crate::session::Session;
+
+/// List the instances that have the store open, the oldest first
+///
+/// An instance is listed for as long as its process lives, whatever it says about itself. Commands that are gone in
+/// a moment are not listed. `snapshot_age_ms` tells for how long the oldest snapshot that an instance holds has kept
+/// the store's file from reusing space.
+#[derive(Debug, Args)]
+pub(crate) struct Ps {}
+
+impl Ps {
+    pub(super) fn run(self, session: &mut Session) -> Outcome {
+        let Self {} = self;
+        let instances = Registry::in_dir(session.directory()?).list().map_err(cohab::Error::from)?;
+        let format = session.out.format();
+        let mut list = session.out.list(COLUMNS, &["id", "role", "pid", "version"])?;
+        for instance in &instances {
+            list.push(&record(instance, format))?;
+        }
+        list.finish()?;
+        Ok(Exit::Done)
+    }
+}
