@@ -15,7 +15,7 @@
 //! | 0 | done |
 //! | 1 | not found, or a difference found |
 //! | 2 | wrong usage or bad input; nothing was done |
-//! | 3 | busy: another process holds the store or the lock, is stopped half-way in a commit, or has a snapshot open where none may be |
+//! | 3 | busy: another process holds the store or a lock, is stopped in a commit, or has a snapshot open where none may be |
 //! | 4 | corrupt |
 //! | 5 | a format or version that this build does not read |
 //! | 6 | needs recovery, in a place that cannot be written |

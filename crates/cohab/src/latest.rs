@@ -136,11 +136,9 @@ impl Inner {
     fn newer(&self, freshness: Freshness) -> Result<Snapshot> {
         let Freshness::AtLeast { token, wait } = freshness else { return self.look(freshness) };
         let deadline = Instant::now().checked_add(wait);
-        loop {
-            let snapshot = self.look(freshness)?;
-            if snapshot.version() >= token.version {
-                return Ok(snapshot);
-            }
+        // Into the store at first, whatever the page says: who has a token has heard more than the page may know.
+        let mut snapshot = self.look(freshness)?;
+        while snapshot.version() < token.version {
             let left = deadline.map_or(wait, |deadline| deadline.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 let (found, asked) = (snapshot.version(), token.version);
@@ -148,9 +146,12 @@ impl Inner {
                     format!("version {asked} was not reached within {wait:?}; the store is at {found}");
                 return Err(Error::new(Kind::TimedOut, message));
             }
+            // Whoever waits is not to pin a snapshot that others let go of.
             drop(snapshot);
             self.wait_for_commit(token.version, left);
+            snapshot = self.look(Freshness::Latest)?;
         }
+        Ok(snapshot)
     }
 
     /// Waits until there may be a snapshot of a version or a later one, for a second at the most.

@@ -77,12 +77,14 @@ impl Encoding {
 pub(super) fn input_must_be_open() -> Result<(), Failure> {
     #[cfg(unix)]
     {
+        use std::os::fd::AsFd;
         use std::os::unix::fs::{FileTypeExt, MetadataExt};
         let null = std::fs::metadata("/dev/null").ok().filter(|null| null.file_type().is_char_device());
-        let stdin = rustix::fs::fstat(io::stdin()).ok();
+        let stdin =
+            io::stdin().as_fd().try_clone_to_owned().and_then(|stdin| File::from(stdin).metadata()).ok();
         let flags = rustix::fs::fcntl_getfl(io::stdin()).ok();
         if let (Some(null), Some(stdin), Some(flags)) = (null, stdin, flags)
-            && null.rdev() == stdin.st_rdev
+            && null.rdev() == stdin.rdev()
             && flags.contains(rustix::fs::OFlags::RDWR)
         {
             return Err(Failure::input("the standard input is closed"));

@@ -46,27 +46,36 @@ impl Child {
     }
 
     /// Passes a signal on, unless the child has got it from where it came from.
-    #[cfg(unix)]
     pub(super) fn tell(&self, signal: Signal) {
-        use rustix::process::{Pid, Signal as Number, kill_process};
-
+        // Kept locked, so that the number stays the child's.
         let pid = self.pid.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(child) = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) else { return };
-        let number = match signal {
-            Signal::Terminate => Number::TERM,
-            // A terminal sends these to all processes in front of it.
-            Signal::Interrupt | Signal::Hangup | Signal::Quit if is_in_front() => return,
-            Signal::Interrupt => Number::INT,
-            Signal::Hangup => Number::HUP,
-            Signal::Quit => Number::QUIT,
-        };
-        _ = kill_process(child, number);
+        if let Some(pid) = *pid {
+            send(pid, signal);
+        }
     }
-
-    /// The console has told the child already.
-    #[cfg(not(unix))]
-    pub(super) fn tell(&self, _signal: Signal) {}
 }
+
+#[cfg(unix)]
+fn send(pid: u32, signal: Signal) {
+    use rustix::process::{Pid, Signal as Number, kill_process};
+
+    let number = match signal {
+        Signal::Terminate => Number::TERM,
+        // A terminal sends these to all processes in front of it.
+        Signal::Interrupt | Signal::Hangup | Signal::Quit if is_in_front() => return,
+        Signal::Interrupt => Number::INT,
+        Signal::Hangup => Number::HUP,
+        Signal::Quit => Number::QUIT,
+    };
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        // It fails where the child has just ended.
+        _ = kill_process(pid, number);
+    }
+}
+
+/// The console has told the child already.
+#[cfg(not(unix))]
+fn send(_pid: u32, _signal: Signal) {}
 
 /// Waits until the child has ended, and leaves its number taken.
 #[cfg(unix)]
