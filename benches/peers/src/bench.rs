@@ -5,11 +5,14 @@ use std::thread;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
+use crate::between::{Stage, commits, gets, opening, takeover, wake};
 use crate::case::Case;
 use crate::crash;
-use crate::engine::{Engine, History, Name, Seen};
+use crate::engine::{Engine, History, Name};
 use crate::measure::{Done, Series, interleaved, measure};
+use crate::order::Order;
 use crate::place::{Place, disk_bytes};
+use crate::reading::Seen;
 use crate::sizes::Sizes;
 use crate::workload::{FIRST_KEY, Key, Row, Workload};
 
@@ -18,6 +21,9 @@ const THREADS: usize = 16;
 
 /// How many rows are in one transaction of [`Case::Commit1000`].
 const ROWS_PER_COMMIT: usize = 1_000;
+
+/// How many processes read in [`Case::CommitBeside8Readers`].
+const READERS: usize = 8;
 
 /// How many rows the namespace of [`Case::RenameSmall`] has.
 const ROWS_FEW: usize = 10;
@@ -49,11 +55,21 @@ impl Bench {
             Case::Scan10 => self.scan(sizes.scans_10, 10),
             Case::Scan1000 => self.scan(sizes.scans_1000, 1_000),
             Case::ScanAll => self.scan_all(sizes.scans_all),
+            Case::ReaderGetHeld => gets::quiet(&mut self.stage()?, Order::GetHeld),
+            Case::ReaderGetQuiet => gets::quiet(&mut self.stage()?, Order::GetFresh),
+            Case::ReaderGetUncached => gets::uncached(&mut self.stage()?),
+            Case::OpenReader => opening::open(&mut self.stage()?),
+            Case::ReaderMemory => opening::memory(&mut self.stage()?),
             Case::Commit1 => self.commit_1(sizes.commits_1),
             Case::Commit1x16 => self.commit_1x16(sizes.commits_1x16),
             Case::Commit1000 => self.commit_1000(sizes.commits_1000),
+            Case::ReaderGetOtherNs => gets::other_namespace(&mut self.stage()?),
+            Case::ReaderGetSameNs => gets::same_namespace(&mut self.stage()?),
+            Case::CommitBeside8Readers => commits::beside(&mut self.stage()?, READERS),
+            Case::Wake => wake::run(&mut self.stage()?),
             Case::OpenAfterKill10k => self.open_after_kill(sizes.keys_small),
             Case::OpenAfterKill => self.open_after_kill(sizes.keys),
+            Case::Takeover => takeover::run(&self.place, &self.engines, sizes),
             Case::RenameSmall => self.rename(sizes.renames, ROWS_FEW),
             Case::RenameLarge => self.rename(sizes.renames, sizes.keys),
         }
@@ -200,6 +216,13 @@ impl Bench {
                 .with_context(|| format!("looking through {name} afterwards"))?;
         }
         Ok(series)
+    }
+
+    /// The loaded stores, for the cases that involve other processes.
+    fn stage(&mut self) -> Result<Stage<'_>> {
+        self.load()?;
+        let Self { place, sizes, workload, loaded, .. } = self;
+        Ok(Stage::new(place, *sizes, workload, loaded))
     }
 
     fn load(&mut self) -> Result<()> {

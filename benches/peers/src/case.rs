@@ -1,11 +1,9 @@
 //! The cases by name, and what is reported of each.
 
-use std::time::Duration;
-
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 
-use crate::measure::Round;
+use crate::metric::{Metric, Source, Unit};
 
 /// A case, in the order in which they run: nothing is read from a store after commits have made it another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,16 +22,38 @@ pub enum Case {
     Scan1000,
     /// All rows in order.
     ScanAll,
+    /// Random look-ups in a reader's process, in one snapshot, while the writer's process is idle.
+    ReaderGetHeld,
+    /// The same in a new snapshot each.
+    ReaderGetQuiet,
+    /// The same in a process that has just begun, and with a small cache.
+    ReaderGetUncached,
+    /// Opening a reader, and reading a row.
+    OpenReader,
+    /// What each of many readers has in memory for itself.
+    ReaderMemory,
     /// One row in a durable transaction.
     Commit1,
     /// The same from sixteen threads.
     Commit1x16,
     /// A thousand rows in a durable transaction.
     Commit1000,
+    /// Random look-ups in a reader's process, in a new snapshot each, while the writer commits a hundred times a
+    /// second in another namespace.
+    ReaderGetOtherNs,
+    /// The same while it commits in the namespace that is read.
+    ReaderGetSameNs,
+    /// One row in a durable transaction, alone, while eight processes take snapshots as fast as they can, and while
+    /// eight processes only compute.
+    CommitBeside8Readers,
+    /// From the return of a commit until a reader in another process that waits for it has read from it.
+    Wake,
     /// Opening a small store whose process was killed in a transaction, and reading a row.
     OpenAfterKill10k,
     /// The same with all rows.
     OpenAfterKill,
+    /// From the kill of the writer in a transaction to the first commit of the process that stood by.
+    Takeover,
     /// Renaming a namespace of a few rows.
     RenameSmall,
     /// Renaming a namespace of all rows.
@@ -50,11 +70,21 @@ impl Case {
         Self::Scan10,
         Self::Scan1000,
         Self::ScanAll,
+        Self::ReaderGetHeld,
+        Self::ReaderGetQuiet,
+        Self::ReaderGetUncached,
+        Self::OpenReader,
+        Self::ReaderMemory,
         Self::Commit1,
         Self::Commit1x16,
         Self::Commit1000,
+        Self::ReaderGetOtherNs,
+        Self::ReaderGetSameNs,
+        Self::CommitBeside8Readers,
+        Self::Wake,
         Self::OpenAfterKill10k,
         Self::OpenAfterKill,
+        Self::Takeover,
         Self::RenameSmall,
         Self::RenameLarge,
     ];
@@ -69,11 +99,21 @@ impl Case {
             Self::Scan10 => "scan-10",
             Self::Scan1000 => "scan-1000",
             Self::ScanAll => "scan-all",
+            Self::ReaderGetHeld => "reader-get-held",
+            Self::ReaderGetQuiet => "reader-get-quiet",
+            Self::ReaderGetUncached => "reader-get-uncached",
+            Self::OpenReader => "open-reader",
+            Self::ReaderMemory => "reader-memory",
             Self::Commit1 => "commit-1",
             Self::Commit1x16 => "commit-1x16",
             Self::Commit1000 => "commit-1000",
+            Self::ReaderGetOtherNs => "reader-get-other-ns",
+            Self::ReaderGetSameNs => "reader-get-same-ns",
+            Self::CommitBeside8Readers => "commit-beside-8-readers",
+            Self::Wake => "wake",
             Self::OpenAfterKill10k => "open-after-kill-10k",
             Self::OpenAfterKill => "open-after-kill",
+            Self::Takeover => "takeover",
             Self::RenameSmall => "rename-small",
             Self::RenameLarge => "rename-large",
         }
@@ -83,24 +123,75 @@ impl Case {
     pub fn operation(self) -> &'static str {
         match self {
             Self::BulkLoad | Self::BulkLoadNohistory | Self::Scan10 | Self::Scan1000 | Self::ScanAll => "row",
-            Self::GetHeld | Self::GetFresh => "get",
-            Self::Commit1 | Self::Commit1x16 | Self::Commit1000 => "commit",
-            Self::OpenAfterKill10k | Self::OpenAfterKill => "opening",
+            Self::GetHeld
+            | Self::GetFresh
+            | Self::ReaderGetHeld
+            | Self::ReaderGetQuiet
+            | Self::ReaderGetUncached
+            | Self::ReaderGetOtherNs
+            | Self::ReaderGetSameNs => "get",
+            Self::Commit1 | Self::Commit1x16 | Self::Commit1000 | Self::CommitBeside8Readers | Self::Wake => {
+                "commit"
+            }
+            Self::OpenReader | Self::OpenAfterKill10k | Self::OpenAfterKill => "opening",
+            Self::ReaderMemory => "process",
+            Self::Takeover => "take-over",
             Self::RenameSmall | Self::RenameLarge => "rename",
         }
     }
 
-    /// The figure that counts, and the one beside it.
-    pub fn metrics(self) -> [Metric; 2] {
+    /// The figure that counts, and those beside it.
+    pub fn metrics(self) -> &'static [Metric] {
+        use Source::{Alone, Commits, Cpu, Crowded, Sample, ToAlone, ToCrowded, Wall};
+        const fn of(source: Source, unit: Unit) -> Metric {
+            Metric { source, unit }
+        }
         match self {
-            Self::Commit1x16 => [Metric::new(Clock::Wall, Unit::CommitsPerSecond), Metric::CPU],
+            Self::Commit1x16 => const { &[of(Wall, Unit::CommitsPerSecond), of(Cpu, Unit::Nanos)] },
             Self::OpenAfterKill10k | Self::OpenAfterKill => {
-                [Metric::new(Clock::Wall, Unit::Millis), Metric::new(Clock::Cpu, Unit::Millis)]
+                const { &[of(Wall, Unit::Millis), of(Cpu, Unit::Millis)] }
             }
-            Self::RenameSmall | Self::RenameLarge => {
-                [Metric::new(Clock::Wall, Unit::Micros), Metric::new(Clock::Cpu, Unit::Micros)]
+            Self::RenameSmall | Self::RenameLarge | Self::OpenReader => {
+                const { &[of(Wall, Unit::Micros), of(Cpu, Unit::Micros)] }
             }
-            _ => [Metric::CPU, Metric::WALL],
+            Self::ReaderMemory => const { &[of(Sample(50), Unit::Megabytes)] },
+            Self::ReaderGetOtherNs | Self::ReaderGetSameNs => {
+                const {
+                    &[
+                        of(Cpu, Unit::Nanos),
+                        of(Wall, Unit::Nanos),
+                        of(Commits, Unit::CommitsPerSecond),
+                        of(Sample(50), Unit::Millis),
+                    ]
+                }
+            }
+            Self::CommitBeside8Readers => {
+                const {
+                    &[
+                        of(Sample(99), Unit::Millis),
+                        of(Sample(50), Unit::Millis),
+                        of(Alone(99), Unit::Millis),
+                        of(Alone(50), Unit::Millis),
+                        of(Crowded(99), Unit::Millis),
+                        of(Crowded(50), Unit::Millis),
+                        of(ToAlone(99), Unit::Times),
+                        of(ToCrowded(99), Unit::Times),
+                        of(Commits, Unit::Count),
+                    ]
+                }
+            }
+            Self::Wake => {
+                const {
+                    &[
+                        of(Sample(50), Unit::Micros),
+                        of(Sample(99), Unit::Micros),
+                        of(Sample(0), Unit::Micros),
+                        of(Sample(100), Unit::Micros),
+                    ]
+                }
+            }
+            Self::Takeover => const { &[of(Wall, Unit::Millis)] },
+            _ => const { &[of(Cpu, Unit::Nanos), of(Wall, Unit::Nanos)] },
         }
     }
 }
@@ -112,87 +203,5 @@ impl ValueEnum for Case {
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(PossibleValue::new(self.name()))
-    }
-}
-
-/// A figure to take from a round.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Metric {
-    /// The clock it comes from.
-    pub clock: Clock,
-    /// What it is counted in.
-    pub unit: Unit,
-}
-
-impl Metric {
-    const CPU: Self = Self::new(Clock::Cpu, Unit::Nanos);
-    const WALL: Self = Self::new(Clock::Wall, Unit::Nanos);
-
-    const fn new(clock: Clock, unit: Unit) -> Self {
-        Self { clock, unit }
-    }
-
-    /// Takes the figure from a round.
-    pub fn of(self, round: &Round) -> f64 {
-        let time = match self.clock {
-            Clock::Cpu => round.cpu,
-            Clock::Wall => round.wall,
-        };
-        self.unit.of(time, round.done.operations)
-    }
-}
-
-/// A clock.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Clock {
-    /// CPU time of the process.
-    Cpu,
-    /// Time.
-    Wall,
-}
-
-impl Clock {
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-            Self::Wall => "wall",
-        }
-    }
-}
-
-/// What a figure is counted in. All but the last are times per operation, of which less is better.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unit {
-    /// Nanoseconds.
-    Nanos,
-    /// Microseconds.
-    Micros,
-    /// Milliseconds.
-    Millis,
-    /// Commits a second, of which more is better.
-    CommitsPerSecond,
-}
-
-impl Unit {
-    /// Its symbol.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Nanos => "ns",
-            Self::Micros => "µs",
-            Self::Millis => "ms",
-            Self::CommitsPerSecond => "commits/s",
-        }
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "counts of operations are far below 2⁵³")]
-    fn of(self, time: Duration, operations: u64) -> f64 {
-        let (seconds, operations) = (time.as_secs_f64(), operations as f64);
-        match self {
-            Self::Nanos => seconds * 1e9 / operations,
-            Self::Micros => seconds * 1e6 / operations,
-            Self::Millis => seconds * 1e3 / operations,
-            Self::CommitsPerSecond => operations / seconds,
-        }
     }
 }

@@ -7,7 +7,7 @@
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::{env, process};
 
 use anyhow::{Context as _, Result, ensure};
@@ -74,10 +74,22 @@ fn acknowledged(workload: &mut Workload, round: usize) -> Vec<Row> {
 }
 
 /// What has to be found after a kill.
-struct Expected {
-    round: usize,
-    last: Row,
-    contents: Contents,
+pub struct Expected {
+    /// The round.
+    pub round: usize,
+    /// The last row that was committed.
+    pub last: Row,
+    /// All of them.
+    pub contents: Contents,
+}
+
+impl Expected {
+    /// What the process that is killed in a round leaves behind.
+    pub fn after(workload: &mut Workload, round: usize) -> Self {
+        let acknowledged = acknowledged(workload, round);
+        let last = *acknowledged.last().expect("there is at least one");
+        Self { round, last, contents: workload.contents() }
+    }
 }
 
 /// Measures how long it takes to open a store for writing and to read one row, each time after a kill.
@@ -85,13 +97,9 @@ pub fn run(place: &Place, engines: &[Name], rows: usize, rounds: usize) -> Resul
     let dir = |name: &Name| Ok((*name, place.fresh(&format!("{name}-killed-{rows}"))?));
     let dirs: Vec<(Name, PathBuf)> = engines.iter().map(dir).collect::<Result<_>>()?;
     let mut workload = Workload::new(rows);
-    let input = |round| {
-        let acknowledged = acknowledged(&mut workload, round);
-        let last = *acknowledged.last().expect("there is at least one");
-        Expected { round, last, contents: workload.contents() }
-    };
+    let input = |round| Expected::after(&mut workload, round);
     let series = interleaved(&dirs, rounds, input, |name, dir, expected| {
-        kill_in_transaction(name, dir, rows, expected.round)?;
+        Interrupted::start(name, dir, rows, expected.round)?.kill()?;
         place.sync()?;
         let watch = Stopwatch::start();
         let engine = name.open(dir, History::Full)?;
@@ -104,23 +112,39 @@ pub fn run(place: &Place, engines: &[Name], rows: usize, rounds: usize) -> Resul
     Ok(series)
 }
 
-fn kill_in_transaction(name: Name, dir: &Path, rows: usize, round: usize) -> Result<()> {
-    let mut child = Command::new(env::current_exe()?)
-        .arg("victim")
-        .args(["--engine", name.as_str()])
-        .arg("--dir")
-        .arg(dir)
-        .args(["--rows", &rows.to_string(), "--round", &round.to_string()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let output = child.stdout.take().expect("stdout is piped");
-    let mut line = String::new();
-    let said = BufReader::new(output).read_line(&mut line);
-    // SIGKILL, on Unix.
-    child.kill()?;
-    let status = child.wait()?;
-    said?;
-    ensure!(line.trim_end() == READY, "it ended before it could be killed: {status}");
-    Ok(())
+/// A process that is in the middle of a transaction.
+pub struct Interrupted {
+    process: Child,
+}
+
+impl Interrupted {
+    /// Starts one, and returns when it is that far.
+    pub fn start(name: Name, dir: &Path, rows: usize, round: usize) -> Result<Self> {
+        let mut command = Command::new(env::current_exe()?);
+        command.arg("victim").args(["--engine", name.as_str()]).arg("--dir").arg(dir);
+        command.args(["--rows", &rows.to_string(), "--round", &round.to_string()]);
+        let process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut interrupted = Self { process };
+        let output = interrupted.process.stdout.take().expect("stdout is piped");
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line)?;
+        ensure!(line.trim_end() == READY, "it ended before it could be killed");
+        Ok(interrupted)
+    }
+
+    /// Kills it.
+    pub fn kill(mut self) -> Result<()> {
+        // SIGKILL, on Unix.
+        self.process.kill()?;
+        self.process.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Interrupted {
+    fn drop(&mut self) {
+        // Where something else went wrong before the kill. After it, there is nothing left to do.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }

@@ -1,19 +1,20 @@
 //! What the cases ask of an engine, and what an engine's file implements.
 //!
-//! An engine implements [`Adapter`]: open, write, and show the bytes that a read finds to a closure. Everything that
-//! is done with those bytes happens here, in the one implementation of [`Engine`] for all adapters, so that no engine
-//! is asked for more or for less than another.
+//! An engine implements [`Reads`] and [`Adapter`]: open, write, and show the bytes that a read finds to a closure.
+//! Everything that is done with those bytes happens in the one implementation of [`Reader`] for all of them, so that
+//! no engine is asked for more or for less than another.
 
 use std::fmt;
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 use serde::Serialize;
 
 #[cfg(feature = "with-cohab")]
 use crate::cohab;
-use crate::workload::{Contents, FIRST_KEY, Key, Row};
+use crate::reading::{Reader, Reads};
+use crate::workload::Row;
 use crate::{fjall, lmdb, redb, sqlite};
 
 /// How much memory an engine may use for its cache, where it has one of its own. LMDB leaves that to the kernel,
@@ -63,6 +64,44 @@ impl Name {
             Self::Fjall => Box::new(fjall::Fjall::open(dir)?),
         })
     }
+
+    /// Whether several processes can have a store open, one of them to write.
+    pub fn is_shared(self) -> bool {
+        self != Self::Fjall
+    }
+
+    /// Opens the store in a directory for reading, beside a writer in another process.
+    pub fn open_reader(self, dir: &Path, cache_bytes: usize) -> Result<Box<dyn Reader>> {
+        Ok(match self {
+            #[cfg(feature = "with-cohab")]
+            Self::Cohab => Box::new(cohab::Cohab::open_reader(dir, cache_bytes)?),
+            Self::Lmdb => Box::new(lmdb::Lmdb::open_reader(dir)?),
+            Self::Sqlite => Box::new(sqlite::SqliteReader::open(dir, cache_bytes)?),
+            Self::Redb => Box::new(redb::Redb::open_reader(dir, cache_bytes)?),
+            Self::Fjall => bail!("fjall has a store for itself"),
+        })
+    }
+
+    /// Whether a process can wait for the end of the writer to take over from it.
+    pub fn stands_by(self) -> bool {
+        match self {
+            #[cfg(feature = "with-cohab")]
+            Self::Cohab => true,
+            _ => false,
+        }
+    }
+
+    /// Stands by beside the writer, calls `standing_by`, waits until this is the writer, and commits a row.
+    pub fn succeed(self, dir: &Path, row: &Row, standing_by: &dyn Fn()) -> Result<()> {
+        match self {
+            #[cfg(feature = "with-cohab")]
+            Self::Cohab => cohab::succeed(dir, row, standing_by),
+            _ => {
+                let _ = (dir, row, standing_by);
+                bail!("{self} does not tell a process that it is its turn")
+            }
+        }
+    }
 }
 
 impl fmt::Display for Name {
@@ -80,8 +119,8 @@ pub enum History {
     Off,
 }
 
-/// What an engine's file implements. Reads show the engine's own bytes to a closure and copy nothing.
-pub trait Adapter: Sync {
+/// What an engine's file implements for writing, beside [`Reads`].
+pub trait Adapter: Reads + Sync {
     /// Writes rows in one transaction, calls `before_commit`, and commits; durable when it returns.
     fn write(&self, rows: &[Row], before_commit: &dyn Fn()) -> Result<()>;
 
@@ -91,22 +130,27 @@ pub trait Adapter: Sync {
         self.write(std::slice::from_ref(row), &|| ())
     }
 
-    /// Looks keys up, one after the other, in one snapshot.
-    fn get_held(&self, keys: &[Key], see: impl FnMut(Option<&[u8]>)) -> Result<()>;
-
-    /// Looks keys up, each in a snapshot of its own that is taken then.
-    fn get_fresh(&self, keys: &[Key], see: impl FnMut(Option<&[u8]>)) -> Result<()>;
-
-    /// Reads up to `limit` rows from each start on, all in one snapshot.
-    fn scan(&self, starts: &[Key], limit: usize, see: impl FnMut(&[u8], &[u8])) -> Result<()>;
-
     /// Waits until no thread of the engine's own is at work.
     fn settle(&self) {}
+
+    /// The engine as one that other processes read from, if it is.
+    fn neighbour(&self) -> Option<&dyn Neighbour> {
+        None
+    }
 
     /// The engine as one that has named namespaces, if it is.
     fn namespaces(&self) -> Option<&dyn Namespaces> {
         None
     }
+}
+
+/// Another part of the store, beside the one that the readers read from: a namespace, a table, whatever it is called.
+pub trait Neighbour {
+    /// Writes rows there in one transaction, durably. Makes it if it is not there.
+    fn commit(&self, rows: &[Row]) -> Result<()>;
+
+    /// Removes it.
+    fn remove(&self) -> Result<()>;
 }
 
 /// Named namespaces beside the one that the other cases use.
@@ -119,7 +163,7 @@ pub trait Namespaces {
 }
 
 /// An open store, as the cases see it.
-pub trait Engine: Sync {
+pub trait Engine: Reader + Sync {
     /// Writes rows in one transaction, calls `before_commit`, and commits; durable when it returns.
     fn write(&self, rows: &[Row], before_commit: &dyn Fn()) -> Result<()>;
 
@@ -131,27 +175,11 @@ pub trait Engine: Sync {
     /// Commits one row durably, from any thread.
     fn put(&self, row: &Row) -> Result<()>;
 
-    /// Looks keys up in one snapshot.
-    fn get_held(&self, keys: &[Key]) -> Result<Seen>;
-
-    /// Looks keys up, each in a fresh snapshot.
-    fn get_fresh(&self, keys: &[Key]) -> Result<Seen>;
-
-    /// Reads up to `limit` rows from each start on, all in one snapshot.
-    fn scan(&self, starts: &[Key], limit: usize) -> Result<Seen>;
-
-    /// Sums up everything that is there.
-    fn contents(&self) -> Result<Contents>;
-
-    /// Makes sure that the store holds what was written to it, every byte and nothing else.
-    fn check(&self, written: Contents) -> Result<()> {
-        let found = self.contents()?;
-        ensure!(found == written, "the store holds {found:?}, and {written:?} was written");
-        Ok(())
-    }
-
     /// Waits until no thread of the engine's own is at work.
     fn settle(&self);
+
+    /// The engine as one that other processes read from, if it is.
+    fn neighbour(&self) -> Option<&dyn Neighbour>;
 
     /// The engine as one that has named namespaces, if it is.
     fn namespaces(&self) -> Option<&dyn Namespaces>;
@@ -166,70 +194,15 @@ impl<A: Adapter> Engine for A {
         Adapter::put(self, row)
     }
 
-    fn get_held(&self, keys: &[Key]) -> Result<Seen> {
-        let mut seen = Seen::default();
-        Adapter::get_held(self, keys, |value| seen.value(value))?;
-        Ok(seen)
-    }
-
-    fn get_fresh(&self, keys: &[Key]) -> Result<Seen> {
-        let mut seen = Seen::default();
-        Adapter::get_fresh(self, keys, |value| seen.value(value))?;
-        Ok(seen)
-    }
-
-    fn scan(&self, starts: &[Key], limit: usize) -> Result<Seen> {
-        let mut seen = Seen::default();
-        Adapter::scan(self, starts, limit, |key, value| seen.row(key, value))?;
-        Ok(seen)
-    }
-
-    fn contents(&self) -> Result<Contents> {
-        let mut contents = Contents::default();
-        Adapter::scan(self, &[FIRST_KEY], usize::MAX, |key, value| contents.add(key, value))?;
-        Ok(contents)
-    }
-
     fn settle(&self) {
         Adapter::settle(self);
     }
 
+    fn neighbour(&self) -> Option<&dyn Neighbour> {
+        Adapter::neighbour(self)
+    }
+
     fn namespaces(&self) -> Option<&dyn Namespaces> {
         Adapter::namespaces(self)
-    }
-}
-
-/// What reads have read: every byte of every key and value.
-///
-/// Whoever asks for a value wants its bytes, so an engine does not get away with pointing at memory that it never
-/// touched. Engines that were given the same reads must end with the same sum.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Seen {
-    /// How many rows were found.
-    pub rows: u64,
-    sum: u64,
-}
-
-impl Seen {
-    /// Touches the outcome of a look-up.
-    #[inline]
-    pub fn value(&mut self, value: Option<&[u8]>) {
-        if let Some(value) = value {
-            self.rows += 1;
-            self.touch(value);
-        }
-    }
-
-    /// Touches a row of a scan.
-    #[inline]
-    pub fn row(&mut self, key: &[u8], value: &[u8]) {
-        self.rows += 1;
-        self.touch(key);
-        self.touch(value);
-    }
-
-    #[inline]
-    fn touch(&mut self, bytes: &[u8]) {
-        self.sum += bytes.len() as u64 + bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>();
     }
 }

@@ -8,6 +8,7 @@ use anyhow::Result;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _};
 
 use crate::engine::{Adapter, CACHE_BYTES};
+use crate::reading::Reads;
 use crate::workload::{Key, Row};
 
 /// How often, and at what interval, the workers have to be found idle. One look is not enough: flushes and compactions
@@ -36,16 +37,7 @@ impl Fjall {
     }
 }
 
-impl Adapter for Fjall {
-    fn write(&self, rows: &[Row], before_commit: &dyn Fn()) -> Result<()> {
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
-        for row in rows {
-            batch.insert(&self.keyspace, row.key, row.value);
-        }
-        before_commit();
-        Ok(batch.commit()?)
-    }
-
+impl Reads for Fjall {
     fn get_held(&self, keys: &[Key], mut see: impl FnMut(Option<&[u8]>)) -> Result<()> {
         let snapshot = self.database.snapshot();
         for key in keys {
@@ -70,6 +62,17 @@ impl Adapter for Fjall {
             }
         }
         Ok(())
+    }
+}
+
+impl Adapter for Fjall {
+    fn write(&self, rows: &[Row], before_commit: &dyn Fn()) -> Result<()> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        for row in rows {
+            batch.insert(&self.keyspace, row.key, row.value);
+        }
+        before_commit();
+        Ok(batch.commit()?)
     }
 
     fn settle(&self) {

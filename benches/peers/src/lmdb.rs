@@ -3,15 +3,18 @@
 use std::ops::Bound;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use heed::types::Bytes;
-use heed::{Database, Env, EnvOpenOptions};
+use heed::{Database, Env, EnvFlags, EnvOpenOptions};
 
-use crate::engine::Adapter;
+use crate::engine::{Adapter, Neighbour};
+use crate::reading::Reads;
 use crate::workload::{Key, Row};
 
 /// How large the file may become. It costs address space only.
 const MAP_BYTES: usize = 16 << 30;
+
+const NEIGHBOUR: Option<&str> = Some("neighbour");
 
 /// An open LMDB environment and its unnamed database.
 pub struct Lmdb {
@@ -19,32 +22,40 @@ pub struct Lmdb {
     table: Database<Bytes, Bytes>,
 }
 
+#[expect(unsafe_code, reason = "LMDB maps its file")]
+fn open(dir: &Path, flags: EnvFlags) -> Result<Env> {
+    let mut options = EnvOpenOptions::new();
+    // One beside the unnamed one.
+    options.map_size(MAP_BYTES).max_dbs(1);
+    // SAFETY: `READ_ONLY`, the one flag that is ever given, takes no promise back.
+    unsafe { options.flags(flags) };
+    // SAFETY: The directory was made by this program for this store, and only LMDB changes the files in it, in this
+    // process and in others that it has started.
+    Ok(unsafe { options.open(dir)? })
+}
+
 impl Lmdb {
     /// Opens or creates it.
-    #[expect(unsafe_code, reason = "LMDB maps its file")]
     pub fn open(dir: &Path) -> Result<Self> {
-        let mut options = EnvOpenOptions::new();
-        options.map_size(MAP_BYTES);
-        // SAFETY: The directory was made by this program for this store, and only LMDB changes the files in it. The
-        // one other process that ever opens it has been killed and waited for by the time this one does.
-        let env = unsafe { options.open(dir)? };
+        let env = open(dir, EnvFlags::empty())?;
         let mut tx = env.write_txn()?;
         let table = env.create_database(&mut tx, None)?;
         tx.commit()?;
         Ok(Self { env, table })
     }
+
+    /// Opens it beside its writer.
+    pub fn open_reader(dir: &Path) -> Result<Self> {
+        let env = open(dir, EnvFlags::READ_ONLY)?;
+        let tx = env.read_txn()?;
+        let table = env.open_database(&tx, None)?.context("the database is not there")?;
+        // Committing keeps the handle.
+        tx.commit()?;
+        Ok(Self { env, table })
+    }
 }
 
-impl Adapter for Lmdb {
-    fn write(&self, rows: &[Row], before_commit: &dyn Fn()) -> Result<()> {
-        let mut tx = self.env.write_txn()?;
-        for row in rows {
-            self.table.put(&mut tx, &row.key, &row.value)?;
-        }
-        before_commit();
-        Ok(tx.commit()?)
-    }
-
+impl Reads for Lmdb {
     fn get_held(&self, keys: &[Key], mut see: impl FnMut(Option<&[u8]>)) -> Result<()> {
         let tx = self.env.read_txn()?;
         for key in keys {
@@ -54,6 +65,7 @@ impl Adapter for Lmdb {
     }
 
     fn get_fresh(&self, keys: &[Key], mut see: impl FnMut(Option<&[u8]>)) -> Result<()> {
+        // The thread keeps its slot in the table of readers, so that a transaction costs no lock and no system call.
         for key in keys {
             let tx = self.env.read_txn()?;
             see(self.table.get(&tx, key)?);
@@ -71,5 +83,40 @@ impl Adapter for Lmdb {
             }
         }
         Ok(())
+    }
+}
+
+impl Adapter for Lmdb {
+    fn write(&self, rows: &[Row], before_commit: &dyn Fn()) -> Result<()> {
+        let mut tx = self.env.write_txn()?;
+        for row in rows {
+            self.table.put(&mut tx, &row.key, &row.value)?;
+        }
+        before_commit();
+        Ok(tx.commit()?)
+    }
+
+    fn neighbour(&self) -> Option<&dyn Neighbour> {
+        Some(self)
+    }
+}
+
+impl Neighbour for Lmdb {
+    fn commit(&self, rows: &[Row]) -> Result<()> {
+        let mut tx = self.env.write_txn()?;
+        let table: Database<Bytes, Bytes> = self.env.create_database(&mut tx, NEIGHBOUR)?;
+        for row in rows {
+            table.put(&mut tx, &row.key, &row.value)?;
+        }
+        Ok(tx.commit()?)
+    }
+
+    #[expect(unsafe_code, reason = "removing a database invalidates its handles")]
+    fn remove(&self) -> Result<()> {
+        let mut tx = self.env.write_txn()?;
+        let table: Database<Bytes, Bytes> = self.env.create_database(&mut tx, NEIGHBOUR)?;
+        // SAFETY: Nobody has another handle of it: `commit` keeps none, and readers know the unnamed database alone.
+        unsafe { table.remove(&mut tx)? };
+        Ok(tx.commit()?)
     }
 }

@@ -1,8 +1,8 @@
 //! Measures cohab next to LMDB, SQLite, redb and fjall, doing the same work side by side in one run.
 //!
 //! ```text
-//! cargo run --release -- --quick               a first look, in about a minute
-//! cargo run --release -- --json FILE           everything, in less than ten
+//! cargo run --release -- --quick               a first look, in about two minutes
+//! cargo run --release -- --json FILE           everything, in about twenty
 //! cargo run --release -- --case get-held --engine lmdb --engine redb
 //! cargo run --release -- --check               tiny sizes: does everything work, and do all do the same?
 //! ```
@@ -14,14 +14,19 @@
 //! round before everybody has ended the one before. What counts is CPU time of the whole process, until the engine's
 //! own threads have come to rest, because on wall time a commit is the disk's; wall time stands beside it.
 //!
-//! A commit is durable when it returns. A read copies nothing: it looks at the length and the first byte of what it
-//! has found, where it is. All stores have the same cache ([`engine::CACHE_BYTES`]) if they have one, everything is
+//! A commit is durable when it returns. A read copies nothing: it looks at every byte of what it has found, where it is. All stores have the same cache ([`engine::CACHE_BYTES`]) if they have one, everything is
 //! warm, and the kernel has written out what others left before a round starts.
+//!
+//! Where a case involves several processes, this one writes and the others are the program once more, each with one
+//! store open for reading, of which they measure their own CPU time. Readers ask for the state after the last commit
+//! with every look-up. Who waits for a commit is woken by cohab; the others have to look, which they do every
+//! millisecond. Fjall has a store for itself and takes no part.
 //!
 //! # What is checked
 //!
 //! In every round, all engines must have read the same. After every case, a full scan of every store must find what
-//! was written, by count and digest; and after a kill, all that was committed and nothing of what wasn't.
+//! was written, by count and digest, also from the readers' processes; and after a kill, all that was committed and
+//! nothing of what wasn't.
 //!
 //! # Limitations
 //!
@@ -29,7 +34,9 @@
 //! later, as a log-structured tree does, is only counted as far as its threads clear it up in the round.
 
 mod bench;
+mod between;
 mod case;
+mod child;
 #[cfg(feature = "with-cohab")]
 mod cohab;
 mod crash;
@@ -37,8 +44,12 @@ mod engine;
 mod fjall;
 mod lmdb;
 mod measure;
+mod metric;
+mod order;
+mod part;
 mod place;
 mod plots;
+mod reading;
 mod redb;
 mod report;
 mod sizes;
@@ -52,9 +63,11 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, ValueEnum as _};
 
 use crate::bench::Bench;
+use crate::between::quiet::Quiet;
 use crate::case::Case;
 use crate::crash::Victim;
 use crate::engine::{CACHE_BYTES, Name};
+use crate::part::Part;
 use crate::place::Place;
 use crate::report::Report;
 use crate::sizes::Sizes;
@@ -104,12 +117,22 @@ enum Hidden {
     /// Works on a store until it is killed.
     #[command(hide = true)]
     Victim(Victim),
+
+    /// Reads or stands by beside a writer, as it is told on stdin.
+    #[command(hide = true)]
+    Part(Part),
+
+    /// Has a reader look keys up beside an idle writer for a while, to watch its system calls.
+    #[command(hide = true)]
+    Quiet(Quiet),
 }
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
     match &cli.hidden {
         Some(Hidden::Victim(victim)) => victim.run(),
+        Some(Hidden::Part(part)) => part.run(),
+        Some(Hidden::Quiet(quiet)) => quiet.run(),
         None => run(&cli),
     }
 }

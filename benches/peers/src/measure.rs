@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::engine::{Engine, Name, Seen};
+use crate::engine::{Engine, Name};
+use crate::reading::Seen;
 
 /// What one round took.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Round {
     /// From the start to the return of the last operation.
     pub wall: Duration,
@@ -18,6 +19,26 @@ pub struct Round {
     pub cpu: Duration,
     /// What was done.
     pub done: Done,
+    /// What single operations took, in nanoseconds, or what a process has in memory, in bytes; where that counts.
+    pub samples: Vec<i64>,
+    /// The same of operations that nobody was beside, for comparison.
+    pub alone: Vec<i64>,
+    /// The same of operations beside processes that compute and have nothing to do with the store.
+    pub crowded: Vec<i64>,
+}
+
+impl Round {
+    /// A round of which only single figures count.
+    pub fn of_samples(samples: Vec<i64>) -> Self {
+        // Engines are not compared by how many samples there are: who is slow gets fewer in the same time.
+        let done = Done::operations(1);
+        Self { samples, ..Self::of_times(Duration::ZERO, Duration::ZERO, done) }
+    }
+
+    /// A round of which the whole counts.
+    pub fn of_times(wall: Duration, cpu: Duration, done: Done) -> Self {
+        Self { wall, cpu, done, samples: Vec::new(), alone: Vec::new(), crowded: Vec::new() }
+    }
 }
 
 /// The rounds of each engine that took part.
@@ -62,8 +83,21 @@ impl Stopwatch {
     pub fn stop(self, engine: &dyn Engine, done: Done) -> Round {
         let wall = self.wall.elapsed();
         engine.settle();
-        Round { wall, cpu: process_cpu().saturating_sub(self.cpu), done }
+        Round { wall, ..self.stop_now(done) }
     }
+
+    /// Stops both clocks.
+    pub fn stop_now(self, done: Done) -> Round {
+        let wall = self.wall.elapsed();
+        let cpu = process_cpu().saturating_sub(self.cpu);
+        Round::of_times(wall, cpu, done)
+    }
+}
+
+/// Nanoseconds on a clock that all processes share.
+pub fn shared_ns() -> i64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec * 1_000_000_000 + now.tv_nsec
 }
 
 fn process_cpu() -> Duration {
@@ -114,6 +148,20 @@ pub fn interleaved<E, I>(
     Ok(series)
 }
 
+/// The figure that the given part of a series is not above; the least for zero. Zero if there are none.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "series are short, and a part is between 0 and 1"
+)]
+pub fn quantile(samples: &[i64], part: f64) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_unstable();
+    let rank = (part * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.max(1) - 1).map_or(0.0, |sample| *sample as f64)
+}
+
 /// The middle and the ends of a series of figures.
 #[derive(Clone, Copy, Debug)]
 pub struct Summary {
@@ -141,7 +189,7 @@ mod tests {
     use super::*;
 
     fn round(operations: usize) -> Round {
-        Round { wall: Duration::ZERO, cpu: Duration::ZERO, done: Done::operations(operations) }
+        Round { done: Done::operations(operations), ..Round::of_samples(Vec::new()) }
     }
 
     #[test]
@@ -172,6 +220,14 @@ mod tests {
         let engines = [(Name::Lmdb, 10), (Name::Fjall, 9)];
         let error = interleaved(&engines, 1, |_| (), |_, operations, ()| Ok(round(*operations))).unwrap_err();
         assert!(error.to_string().contains("fjall did"), "{error}");
+    }
+
+    #[test]
+    fn quantiles() {
+        let samples: Vec<i64> = (1..=200).rev().collect();
+        let of = |part| quantile(&samples, part).to_bits();
+        assert_eq!([of(0.0), of(0.5), of(0.99), of(1.0)], [1.0, 100.0, 198.0, 200.0].map(f64::to_bits));
+        assert_eq!(quantile(&[-3], 0.5).to_bits(), (-3.0_f64).to_bits());
     }
 
     #[test]

@@ -25,9 +25,14 @@ impl Place {
         make().with_context(|| format!("making a directory in {}", parent.display()))
     }
 
+    /// The path of a directory in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     /// Makes an empty directory in it.
     pub fn fresh(&self, name: &str) -> Result<PathBuf> {
-        let path = self.dir.path().join(name);
+        let path = self.path(name);
         fs::create_dir(&path).with_context(|| format!("creating {}", path.display()))?;
         Ok(path)
     }

@@ -18,6 +18,11 @@ const CHARTS: &[(&str, &str, &[Case])] = &[
     ("scan", "Scans, CPU time", &[Case::Scan10, Case::Scan1000, Case::ScanAll]),
     ("commit", "Durable commits, CPU time", &[Case::Commit1, Case::Commit1000]),
     ("throughput", "Durable commits a second, more is better", &[Case::Commit1x16]),
+    (
+        "reader",
+        "Look-ups in another process, CPU time",
+        &[Case::ReaderGetQuiet, Case::ReaderGetOtherNs, Case::ReaderGetSameNs, Case::ReaderGetUncached],
+    ),
     ("open", "Opening after a kill, wall time", &[Case::OpenAfterKill10k, Case::OpenAfterKill]),
 ];
 

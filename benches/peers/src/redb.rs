@@ -5,34 +5,40 @@ use std::path::Path;
 
 use anyhow::Result;
 use redb::{
-    AccessGuard, Builder, ConcurrencyMode, Database, ReadableDatabase as _, ReadableTable as _,
-    TableDefinition,
+    AccessGuard, Builder, ConcurrencyMode, Database, ReadOnlyDatabase, ReadOnlyTable, ReadableDatabase,
+    ReadableTable as _, TableDefinition,
 };
 
-use crate::engine::{Adapter, CACHE_BYTES};
+use crate::engine::{Adapter, CACHE_BYTES, Neighbour};
+use crate::reading::Reads;
 use crate::workload::{Key, Row};
 
-const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("bench");
+type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
-/// An open redb database.
-pub struct Redb {
-    database: Database,
+const TABLE: Table = TableDefinition::new("bench");
+const NEIGHBOUR: Table = TableDefinition::new("neighbour");
+
+/// An open redb database, for writing or for reading.
+pub struct Redb<D> {
+    database: D,
 }
 
-impl Redb {
+fn builder(cache_bytes: usize) -> Builder {
+    let mut builder = Builder::new();
+    builder.set_concurrency_mode(ConcurrencyMode::SingleWriter).set_cache_size(cache_bytes);
+    builder
+}
+
+impl Redb<Database> {
     /// Opens or creates it.
     pub fn open(dir: &Path) -> Result<Self> {
-        let mut builder = Builder::new();
-        builder.set_concurrency_mode(ConcurrencyMode::SingleWriter).set_cache_size(CACHE_BYTES);
-        Ok(Self { database: builder.create(dir.join("data.redb"))? })
+        Ok(Self { database: builder(CACHE_BYTES).create(dir.join("data.redb"))? })
     }
-}
 
-impl Adapter for Redb {
-    fn write(&self, rows: &[Row], before_commit: &dyn Fn()) -> Result<()> {
+    fn commit(&self, table: Table, rows: &[Row], before_commit: &dyn Fn()) -> Result<()> {
         let mut tx = self.database.begin_write()?;
         tx.set_quick_repair(true);
-        let mut table = tx.open_table(TABLE)?;
+        let mut table = tx.open_table(table)?;
         for row in rows {
             table.insert(row.key.as_slice(), row.value.as_slice())?;
         }
@@ -40,9 +46,24 @@ impl Adapter for Redb {
         before_commit();
         Ok(tx.commit()?)
     }
+}
 
+impl Redb<ReadOnlyDatabase> {
+    /// Opens it beside its writer.
+    pub fn open_reader(dir: &Path, cache_bytes: usize) -> Result<Self> {
+        Ok(Self { database: builder(cache_bytes).open_read_only(dir.join("data.redb"))? })
+    }
+}
+
+impl<D: ReadableDatabase> Redb<D> {
+    fn read(&self) -> Result<ReadOnlyTable<&'static [u8], &'static [u8]>> {
+        Ok(self.database.begin_read()?.open_table(TABLE)?)
+    }
+}
+
+impl<D: ReadableDatabase> Reads for Redb<D> {
     fn get_held(&self, keys: &[Key], mut see: impl FnMut(Option<&[u8]>)) -> Result<()> {
-        let table = self.database.begin_read()?.open_table(TABLE)?;
+        let table = self.read()?;
         for key in keys {
             see(table.get(key.as_slice())?.as_ref().map(AccessGuard::value));
         }
@@ -51,14 +72,14 @@ impl Adapter for Redb {
 
     fn get_fresh(&self, keys: &[Key], mut see: impl FnMut(Option<&[u8]>)) -> Result<()> {
         for key in keys {
-            let table = self.database.begin_read()?.open_table(TABLE)?;
+            let table = self.read()?;
             see(table.get(key.as_slice())?.as_ref().map(AccessGuard::value));
         }
         Ok(())
     }
 
     fn scan(&self, starts: &[Key], limit: usize, mut see: impl FnMut(&[u8], &[u8])) -> Result<()> {
-        let table = self.database.begin_read()?.open_table(TABLE)?;
+        let table = self.read()?;
         for start in starts {
             for row in table.range(start.as_slice()..)?.take(limit) {
                 let (key, value) = row?;
@@ -66,5 +87,28 @@ impl Adapter for Redb {
             }
         }
         Ok(())
+    }
+}
+
+impl Adapter for Redb<Database> {
+    fn write(&self, rows: &[Row], before_commit: &dyn Fn()) -> Result<()> {
+        self.commit(TABLE, rows, before_commit)
+    }
+
+    fn neighbour(&self) -> Option<&dyn Neighbour> {
+        Some(self)
+    }
+}
+
+impl Neighbour for Redb<Database> {
+    fn commit(&self, rows: &[Row]) -> Result<()> {
+        self.commit(NEIGHBOUR, rows, &|| ())
+    }
+
+    fn remove(&self) -> Result<()> {
+        let mut tx = self.database.begin_write()?;
+        tx.set_quick_repair(true);
+        tx.delete_table(NEIGHBOUR)?;
+        Ok(tx.commit()?)
     }
 }

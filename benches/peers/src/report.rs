@@ -7,9 +7,10 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use crate::case::{Case, Clock, Metric, Unit};
+use crate::case::Case;
 use crate::engine::Name;
 use crate::measure::{Series, Summary};
+use crate::metric::{Metric, Unit};
 
 /// What is reported of a case.
 pub struct Report {
@@ -27,8 +28,8 @@ pub struct ReportRow {
     pub name: Name,
     /// The figure that counts.
     pub main: Summary,
-    /// The one beside it.
-    pub beside: Summary,
+    /// Those beside it.
+    beside: Vec<Summary>,
 }
 
 /// An entry of the JSON file.
@@ -46,10 +47,11 @@ struct Figure {
 impl Report {
     /// Sums up the rounds of a case.
     pub fn new(case: Case, series: &Series) -> Self {
-        let [main, beside] = case.metrics();
         let rows = series.iter().map(|(name, rounds)| {
-            let summary = |metric: Metric| Summary::of(rounds.iter().map(|round| metric.of(round)));
-            ReportRow { name: *name, main: summary(main), beside: summary(beside) }
+            let mut figures =
+                case.metrics().iter().map(|metric| Summary::of(rounds.iter().map(|round| metric.of(round))));
+            let main = figures.next().expect("every case has a figure that counts");
+            ReportRow { name: *name, main, beside: figures.collect() }
         });
         let rounds = series.first().map_or(0, |(_, rounds)| rounds.len());
         Self { case, rounds, rows: rows.collect() }
@@ -62,58 +64,75 @@ impl Report {
 
     /// Prints it as a table. The ratios compare the medians of the figure that counts.
     pub fn print(&self) {
-        let [main, beside] = self.case.metrics();
+        let (name, operation, rounds) = (self.case.name(), self.case.operation(), self.rounds);
         if self.rows.is_empty() {
-            println!("\n{}: no engine here can do this", self.case.name());
+            println!("\n{name}: no engine here can do this");
             return;
         }
-        let (name, operation, rounds) = (self.case.name(), self.case.operation(), self.rounds);
-        println!("\n{name}, per {operation} (median, least and most of {rounds} rounds)");
-        let main_scale = Scale::of(main, self.rows.iter().map(|row| row.main.median));
-        let beside_scale = Scale::of(beside, self.rows.iter().map(|row| row.beside.median));
-        println!(
-            "  {:8}{:>12}{:>10}{:>10}{:>14}{:>10}{:>10}{:>9}{:>9}",
-            "", main_scale.title, "min", "max", beside_scale.title, "min", "max", "× redb", "× lmdb"
-        );
-        for row in &self.rows {
-            let ratio = |to| match self.median(to) {
-                Some(median) => format!("{:.2}", row.main.median / median),
-                None => "–".to_owned(),
-            };
-            println!(
-                "  {:8}{:>12}{:>10}{:>10}{:>14}{:>10}{:>10}{:>9}{:>9}",
-                row.name,
-                main_scale.show(row.main.median),
-                main_scale.show(row.main.min),
-                main_scale.show(row.main.max),
-                beside_scale.show(row.beside.median),
-                beside_scale.show(row.beside.min),
-                beside_scale.show(row.beside.max),
-                ratio(Name::Redb),
-                ratio(Name::Lmdb),
-            );
+        println!("\n{name}, per {operation} (median, least and most of {rounds})");
+        // The first two figures stand beside the ratios, further ones below.
+        let metrics: Vec<(usize, Metric)> = self.case.metrics().iter().copied().enumerate().collect();
+        for (block, metrics) in metrics.chunks(2).enumerate() {
+            let columns: Vec<(usize, Scale)> = metrics.iter().map(|it| (it.0, self.scale(*it))).collect();
+            print!("  {:8}", "");
+            for (_, scale) in &columns {
+                print!("{:>18}{:>10}{:>10}", scale.title, "min", "max");
+            }
+            println!("{}", if block == 0 { "   × redb   × lmdb" } else { "" });
+            for row in &self.rows {
+                print!("  {:8}", row.name);
+                for (index, scale) in &columns {
+                    let Summary { median, min, max } = row.figure(*index);
+                    print!("{:>18}{:>10}{:>10}", scale.show(median), scale.show(min), scale.show(max));
+                }
+                println!("{}", if block == 0 { self.ratios(row) } else { String::new() });
+            }
         }
     }
 
+    fn ratios(&self, row: &ReportRow) -> String {
+        let [redb, lmdb] = [Name::Redb, Name::Lmdb].map(|to| match self.median(to) {
+            Some(median) => format!("{:.2}", row.main.median / median),
+            None => "–".to_owned(),
+        });
+        format!("{redb:>9}{lmdb:>9}")
+    }
+
+    fn scale(&self, (index, metric): (usize, Metric)) -> Scale {
+        Scale::of(metric, self.rows.iter().map(|row| row.figure(index).median))
+    }
+
     fn figures(&self) -> impl Iterator<Item = Figure> {
-        let [main, beside] = self.case.metrics();
-        // Only wall time has a name of its own beside the figure that counts.
-        let with_wall = beside.clock == Clock::Wall;
-        let figure = move |row: &ReportRow, case: String, metric: Metric, summary: Summary| Figure {
-            case,
-            engine: row.name,
-            unit: metric.unit.name(),
-            median: summary.median,
-            min: summary.min,
-            max: summary.max,
-            n: self.rounds,
-        };
+        let name = self.case.name();
         self.rows.iter().flat_map(move |row| {
-            let name = self.case.name();
-            let main = figure(row, name.to_owned(), main, row.main);
-            let beside = with_wall.then(|| figure(row, format!("{name} wall"), beside, row.beside));
-            std::iter::once(main).chain(beside)
+            self.case.metrics().iter().enumerate().filter_map(move |(index, metric)| {
+                // The figure that counts has the name of the case, and those beside it one of their own.
+                let case = match index {
+                    0 => name.to_owned(),
+                    _ if metric.is_written() => format!("{name} {}", metric.title()),
+                    _ => return None,
+                };
+                let Summary { median, min, max } = row.figure(index);
+                Some(Figure {
+                    case,
+                    engine: row.name,
+                    unit: metric.unit.name(),
+                    median,
+                    min,
+                    max,
+                    n: self.rounds,
+                })
+            })
         })
+    }
+}
+
+impl ReportRow {
+    fn figure(&self, index: usize) -> Summary {
+        match index {
+            0 => self.main,
+            _ => self.beside[index - 1],
+        }
     }
 }
 
@@ -146,14 +165,15 @@ impl Scale {
         };
         let title = match metric.unit {
             Unit::CommitsPerSecond => unit.to_owned(),
-            _ => format!("{} {unit}", metric.clock.name()),
+            Unit::Count => metric.title().into_owned(),
+            _ => format!("{} {unit}", metric.title()),
         };
         Self { title, divisor }
     }
 
     fn show(&self, figure: f64) -> String {
         let figure = figure / self.divisor;
-        let decimals = match figure {
+        let decimals = match figure.abs() {
             0.0..10.0 => 2,
             10.0..100.0 => 1,
             _ => 0,

@@ -1,5 +1,7 @@
 //! How much work there is in a round, and how many rounds.
 
+use std::time::Duration;
+
 /// Fixed counts, so that every engine and every run does the same.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
@@ -21,6 +23,22 @@ pub struct Sizes {
     pub scans_1000: usize,
     /// Scans of all rows.
     pub scans_all: usize,
+    /// Look-ups of a reader that has just begun.
+    pub gets_uncached: usize,
+    /// Readers that are opened, one after the other.
+    pub openings: usize,
+    /// Readers that are there at a time.
+    pub readers: usize,
+    /// Rounds that count, of cases in which much has to happen for a figure.
+    pub long_rounds: usize,
+    /// The most commits beside a reader.
+    pub commits_beside_gets: usize,
+    /// Commits alone, and beside readers in their own loops, unless [`patience`](Self::patience) ends before.
+    pub commits_beside_readers: usize,
+    /// When commits that take for ever are broken off.
+    pub patience: Duration,
+    /// Commits that a reader waits for.
+    pub wakes: usize,
     /// Commits of one row.
     pub commits_1: usize,
     /// Commits of one row by each of the threads.
@@ -43,6 +61,14 @@ impl Sizes {
         scans_10: 40_000,
         scans_1000: 2_000,
         scans_all: 2,
+        gets_uncached: 20_000,
+        openings: 20,
+        readers: 64,
+        long_rounds: 3,
+        commits_beside_gets: 2_000,
+        commits_beside_readers: 300,
+        patience: Duration::from_secs(15),
+        wakes: 500,
         commits_1: 500,
         commits_1x16: 100,
         commits_1000: 20,
@@ -59,6 +85,12 @@ impl Sizes {
         scans_10: 20_000,
         scans_1000: 1_000,
         scans_all: 10,
+        gets_uncached: 10_000,
+        openings: 10,
+        long_rounds: 2,
+        commits_beside_readers: 200,
+        patience: Duration::from_secs(5),
+        wakes: 100,
         commits_1: 200,
         commits_1x16: 25,
         commits_1000: 10,
@@ -77,6 +109,14 @@ impl Sizes {
         scans_10: 200,
         scans_1000: 20,
         scans_all: 1,
+        gets_uncached: 200,
+        openings: 2,
+        readers: 8,
+        long_rounds: 1,
+        commits_beside_gets: 500,
+        commits_beside_readers: 10,
+        patience: Duration::from_secs(2),
+        wakes: 5,
         commits_1: 10,
         commits_1x16: 3,
         commits_1000: 2,

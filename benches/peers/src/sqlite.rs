@@ -9,7 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::{Result, ensure};
 use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior};
 
-use crate::engine::{Adapter, CACHE_BYTES};
+use crate::engine::{Adapter, CACHE_BYTES, Neighbour};
+use crate::reading::Reads;
 use crate::workload::{Key, Row};
 
 /// How much of the file may be read through a memory map.
@@ -21,29 +22,66 @@ const PUT: &str = "REPLACE INTO kv VALUES (?1, ?2)";
 const GET: &str = "SELECT v FROM kv WHERE k = ?1";
 const SCAN: &str = "SELECT k, v FROM kv WHERE k >= ?1 ORDER BY k LIMIT ?2";
 
+const CREATE_NEIGHBOUR: &str =
+    "CREATE TABLE IF NOT EXISTS neighbour(k BLOB PRIMARY KEY, v BLOB NOT NULL) WITHOUT ROWID";
+const PUT_NEIGHBOUR: &str = "REPLACE INTO neighbour VALUES (?1, ?2)";
+const DROP_NEIGHBOUR: &str = "DROP TABLE neighbour";
+
 /// An open SQLite database.
 pub struct Sqlite {
     writer: Mutex<Connection>,
-    reader: Mutex<Connection>,
+    reader: SqliteReader,
+}
+
+/// A connection for reading.
+pub struct SqliteReader {
+    connection: Mutex<Connection>,
 }
 
 impl Sqlite {
     /// Opens or creates it.
     pub fn open(dir: &Path) -> Result<Self> {
-        let path = dir.join("data.sqlite");
-        let writer = connect(&path)?;
+        let writer = connect(dir, CACHE_BYTES)?;
         writer.execute(CREATE, ())?;
-        Ok(Self { writer: Mutex::new(writer), reader: Mutex::new(connect(&path)?) })
+        Ok(Self { writer: Mutex::new(writer), reader: SqliteReader::open(dir, CACHE_BYTES)? })
+    }
+
+    fn commit(
+        &self,
+        create: Option<&str>,
+        put_one: &str,
+        rows: &[Row],
+        before_commit: &dyn Fn(),
+    ) -> Result<()> {
+        let mut connection = locked(&self.writer);
+        let tx = Transaction::new(&mut connection, TransactionBehavior::Immediate)?;
+        if let Some(create) = create {
+            tx.prepare_cached(create)?.execute(())?;
+        }
+        let mut statement = tx.prepare_cached(put_one)?;
+        for row in rows {
+            put(&mut statement, row)?;
+        }
+        drop(statement);
+        before_commit();
+        Ok(tx.commit()?)
     }
 }
 
-fn connect(path: &Path) -> Result<Connection> {
-    let connection = Connection::open(path)?;
+impl SqliteReader {
+    /// Opens a database that is there, beside whoever writes it.
+    pub fn open(dir: &Path, cache_bytes: usize) -> Result<Self> {
+        Ok(Self { connection: Mutex::new(connect(dir, cache_bytes)?) })
+    }
+}
+
+fn connect(dir: &Path, cache_bytes: usize) -> Result<Connection> {
+    let connection = Connection::open(dir.join("data.sqlite"))?;
     let mode: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
     ensure!(mode == "wal", "SQLite keeps a journal of mode {mode}, not wal");
     connection.pragma_update(None, "synchronous", "full")?;
     // A negative size is one in KiB.
-    connection.pragma_update(None, "cache_size", -i64::try_from(CACHE_BYTES >> 10)?)?;
+    connection.pragma_update(None, "cache_size", -i64::try_from(cache_bytes >> 10)?)?;
     connection.pragma_update(None, "mmap_size", i64::try_from(MAP_BYTES)?)?;
     Ok(connection)
 }
@@ -70,36 +108,19 @@ fn get(connection: &Connection, keys: &[Key], mut see: impl FnMut(Option<&[u8]>)
     Ok(())
 }
 
-impl Adapter for Sqlite {
-    fn write(&self, rows: &[Row], before_commit: &dyn Fn()) -> Result<()> {
-        let mut connection = locked(&self.writer);
-        let tx = Transaction::new(&mut connection, TransactionBehavior::Immediate)?;
-        let mut statement = tx.prepare_cached(PUT)?;
-        for row in rows {
-            put(&mut statement, row)?;
-        }
-        drop(statement);
-        before_commit();
-        Ok(tx.commit()?)
-    }
-
-    fn put(&self, row: &Row) -> Result<()> {
-        // A statement outside of a transaction is one of its own.
-        put(&mut locked(&self.writer).prepare_cached(PUT)?, row)
-    }
-
+impl Reads for SqliteReader {
     fn get_held(&self, keys: &[Key], see: impl FnMut(Option<&[u8]>)) -> Result<()> {
-        let mut connection = locked(&self.reader);
+        let mut connection = locked(&self.connection);
         let tx = connection.transaction()?;
         get(&tx, keys, see)
     }
 
     fn get_fresh(&self, keys: &[Key], see: impl FnMut(Option<&[u8]>)) -> Result<()> {
-        get(&locked(&self.reader), keys, see)
+        get(&locked(&self.connection), keys, see)
     }
 
     fn scan(&self, starts: &[Key], limit: usize, mut see: impl FnMut(&[u8], &[u8])) -> Result<()> {
-        let mut connection = locked(&self.reader);
+        let mut connection = locked(&self.connection);
         let tx = connection.transaction()?;
         let mut statement = tx.prepare_cached(SCAN)?;
         // A negative limit is none.
@@ -110,6 +131,46 @@ impl Adapter for Sqlite {
                 see(row.get_ref(0)?.as_bytes()?, row.get_ref(1)?.as_bytes()?);
             }
         }
+        Ok(())
+    }
+}
+
+impl Reads for Sqlite {
+    fn get_held(&self, keys: &[Key], see: impl FnMut(Option<&[u8]>)) -> Result<()> {
+        Reads::get_held(&self.reader, keys, see)
+    }
+
+    fn get_fresh(&self, keys: &[Key], see: impl FnMut(Option<&[u8]>)) -> Result<()> {
+        Reads::get_fresh(&self.reader, keys, see)
+    }
+
+    fn scan(&self, starts: &[Key], limit: usize, see: impl FnMut(&[u8], &[u8])) -> Result<()> {
+        Reads::scan(&self.reader, starts, limit, see)
+    }
+}
+
+impl Adapter for Sqlite {
+    fn write(&self, rows: &[Row], before_commit: &dyn Fn()) -> Result<()> {
+        self.commit(None, PUT, rows, before_commit)
+    }
+
+    fn put(&self, row: &Row) -> Result<()> {
+        // A statement outside of a transaction is one of its own.
+        put(&mut locked(&self.writer).prepare_cached(PUT)?, row)
+    }
+
+    fn neighbour(&self) -> Option<&dyn Neighbour> {
+        Some(self)
+    }
+}
+
+impl Neighbour for Sqlite {
+    fn commit(&self, rows: &[Row]) -> Result<()> {
+        self.commit(Some(CREATE_NEIGHBOUR), PUT_NEIGHBOUR, rows, &|| ())
+    }
+
+    fn remove(&self) -> Result<()> {
+        locked(&self.writer).execute(DROP_NEIGHBOUR, ())?;
         Ok(())
     }
 }

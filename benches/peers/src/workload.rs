@@ -1,6 +1,7 @@
 //! What is written and looked up: pseudo-random bytes from a fixed seed, the same for every engine.
 
 use fastrand::Rng;
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
 /// The length of a key, in bytes.
@@ -22,6 +23,20 @@ pub struct Row {
     pub key: Key,
     /// The value.
     pub value: [u8; VALUE_BYTES],
+}
+
+impl Row {
+    /// A row whose value is a number and nothing else.
+    pub fn marked(key: Key, number: u64) -> Self {
+        let mut value = [0; VALUE_BYTES];
+        value[..8].copy_from_slice(&number.to_le_bytes());
+        Self { key, value }
+    }
+}
+
+/// The number that a marked row's value begins with.
+pub fn mark_in(value: &[u8]) -> Option<u64> {
+    value.first_chunk().map(|number| u64::from_le_bytes(*number))
 }
 
 /// The seed of the rows; each stream of picks has the next one.
@@ -78,6 +93,11 @@ impl Workload {
         (0..count).map(|_| self.rows[self.picks.usize(..self.rows.len())].key).collect()
     }
 
+    /// Picks rows to write elsewhere.
+    pub fn some_rows(&mut self, count: usize) -> Vec<Row> {
+        (0..count).map(|_| self.rows[self.picks.usize(..self.rows.len())]).collect()
+    }
+
     /// Gives rows that are there new values, and returns them in the order in which an engine has to write them.
     pub fn overwrites(&mut self, count: usize) -> Vec<Row> {
         (0..count).map(|_| self.overwrite(0, 1)).collect()
@@ -89,19 +109,34 @@ impl Workload {
         (0..threads).map(of_thread).collect()
     }
 
+    /// Makes the first row one that is marked with a number.
+    pub fn mark(&mut self, number: u64) -> Row {
+        self.rewrite(0, |_, row| *row = Row::marked(row.key, number))
+    }
+
+    /// The key of the row that is marked.
+    pub fn marked_key(&self) -> Key {
+        self.rows[0].key
+    }
+
     /// Overwrites one of the rows `offset`, `offset + stride`, …
     fn overwrite(&mut self, offset: usize, stride: usize) -> Row {
         let choices = (self.rows.len() - offset).div_ceil(stride);
-        let row = &mut self.rows[offset + stride * self.picks.usize(..choices)];
+        let index = offset + stride * self.picks.usize(..choices);
+        self.rewrite(index, |picks, row| picks.fill(&mut row.value))
+    }
+
+    fn rewrite(&mut self, index: usize, change: impl FnOnce(&mut Rng, &mut Row)) -> Row {
+        let row = &mut self.rows[index];
         self.contents.remove(&row.key, &row.value);
-        self.picks.fill(&mut row.value);
+        change(&mut self.picks, row);
         self.contents.add(&row.key, &row.value);
         *row
     }
 }
 
 /// The sum of a set of rows, whatever their order: how many there are, and a hash of each, added up.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Contents {
     rows: u64,
     digest: u128,
@@ -162,6 +197,14 @@ mod tests {
             assert!(written.insert(row.key, row).is_some_and(|before| before.value != row.value));
         }
         assert_eq!(workload.contents(), contents_of(written.values()));
+        assert_eq!(workload.contents(), contents_of(workload.rows()));
+    }
+
+    #[test]
+    fn a_mark_is_part_of_the_contents() {
+        let mut workload = Workload::new(10);
+        let row = workload.mark(77);
+        assert_eq!((row.key, mark_in(&row.value)), (workload.marked_key(), Some(77)));
         assert_eq!(workload.contents(), contents_of(workload.rows()));
     }
 

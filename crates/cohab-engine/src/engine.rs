@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{File, Metadata, TryLockError};
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -183,7 +183,7 @@ enum Db {
         database: Database,
         /// A second handle for reading once the first one has failed: redb refuses reads then, too.
         rescue: OnceLock<Reader>,
-        old_versions_out: File,
+        old_versions_out: Unlocking,
     },
     Reader(Reader),
 }
@@ -446,7 +446,7 @@ fn dropped<T>(ending: T) -> Result<()> {
 
 fn writer(path: &Path, options: &Options, access: Access) -> Result<Db> {
     let file = cohab_fs::open(path, access)?;
-    let old_versions_out = cohab_fs::open(path, Access::Read)?;
+    let old_versions_out = Unlocking(cohab_fs::open(path, Access::Read)?);
     // Where a whole-file lock and range locks see each other, as over a network, redb's own lock does for both.
     if !options.is_exclusive {
         lock_out_old_versions(path, &old_versions_out)?;
@@ -462,7 +462,7 @@ fn writer(path: &Path, options: &Options, access: Access) -> Result<Db> {
     }
     // Locks belong to an open file, and a map keeps its file open in a forked child: so the map gets a file of its own.
     let opened_again = Arc::new(cohab_fs::open(path, Access::Write)?);
-    for other in [&old_versions_out, &opened_again] {
+    for other in [&*old_versions_out, &*opened_again] {
         if !is_same(&file, other)? {
             let problem = "was replaced while it was being opened".to_owned();
             return Err(Error::Untrusted { path: path.to_owned(), problem });
@@ -503,6 +503,25 @@ fn identity(metadata: &Metadata) -> impl PartialEq + use<> {
 /// An open file cannot be replaced here.
 #[cfg(not(unix))]
 fn identity(_metadata: &Metadata) -> impl PartialEq + use<> {}
+
+/// A file that is unlocked when it is dropped, by name: a process that another thread is just starting has a copy of the
+/// descriptor, and with it would keep a lock that was merely closed. (In a forked child the descriptor stands for
+/// nothing.)
+struct Unlocking(File);
+
+impl Deref for Unlocking {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.0
+    }
+}
+
+impl Drop for Unlocking {
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
 
 /// Takes the whole-file lock that redb versions before 4.3 take, on a descriptor of its own.
 ///

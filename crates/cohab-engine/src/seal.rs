@@ -68,12 +68,21 @@ impl Seal {
     #[inline]
     pub(crate) fn verify(self, key: &[u8], stored: &[u8]) -> Result<()> {
         match stored.split_at_checked(SEAL_BYTES) {
-            Some((checksum, payload)) if checksum == self.checksum(key, payload) => Ok(()),
-            Some(_) => Err(Error::corrupt(self.table.name(), Some(key), "the checksum does not match")),
-            None => {
-                Err(Error::corrupt(self.table.name(), Some(key), "the value is too short for its checksum"))
+            Some((checksum, payload)) if checksum == self.checksum(key, payload) => {
+                if self.table.is_long_enough(payload) {
+                    Ok(())
+                } else {
+                    Err(self.refuse(key, "the value is too short"))
+                }
             }
+            Some(_) => Err(self.refuse(key, "the checksum does not match")),
+            None => Err(self.refuse(key, "the value is too short for its checksum")),
         }
+    }
+
+    #[cold]
+    fn refuse(self, key: &[u8], detail: &str) -> Error {
+        Error::corrupt(self.table.name(), Some(key), detail)
     }
 
     /// Looks up a value through `find`, verifies it and hands out its payload.
@@ -130,6 +139,8 @@ mod tests {
         assert!(seal.verify(b"yek", &stored).is_err(), "another key");
         assert!(Seal::new(Table::new(1, "two")).verify(b"key", &stored).is_err(), "another table");
         assert!(seal.verify(b"key", &stored[..7]).is_err(), "cut off");
+        let long = Seal::new(Table::new(0, "one").bytes_min(6));
+        assert!(long.verify(b"key", &stored).is_err(), "shorter than any of the table");
         for bit in 0..stored.len() * 8 {
             stored[bit / 8] ^= 1 << (bit % 8);
             assert!(seal.verify(b"key", &stored).is_err(), "bit {bit} flipped");

@@ -12,6 +12,7 @@ pub(crate) type Definition<'a> = TableDefinition<'a, &'static [u8], &'static [u8
 pub struct Table {
     slot: usize,
     name: &'static str,
+    bytes_min: usize,
 }
 
 impl Table {
@@ -23,7 +24,18 @@ impl Table {
     pub const fn new(slot: usize, name: &'static str) -> Self {
         assert!(slot < TABLES_MAX, "a file has eight tables at most");
         assert!(!name.is_empty(), "a table has a name");
-        Self { slot, name }
+        Self { slot, name, bytes_min: 0 }
+    }
+
+    /// Says that every value of the table has this many bytes at least; a shorter one that is read is damage.
+    #[must_use]
+    pub const fn bytes_min(mut self, bytes_min: usize) -> Self {
+        self.bytes_min = bytes_min;
+        self
+    }
+
+    pub(crate) const fn is_long_enough(self, value: &[u8]) -> bool {
+        value.len() >= self.bytes_min
     }
 
     /// Returns the name that the table has in the file.

@@ -23,7 +23,11 @@ pub(crate) fn is_unfinished(mut file: &File) -> io::Result<bool> {
             return Ok(offset > 0);
         }
         let within = |bytes: usize| bytes.saturating_sub(offset).min(read);
-        if piece[..within(MAGIC_BYTES)].iter().chain(&piece[within(HEADER_BYTES)..read]).any(|byte| *byte != 0) {
+        if piece[..within(MAGIC_BYTES)]
+            .iter()
+            .chain(&piece[within(HEADER_BYTES)..read])
+            .any(|byte| *byte != 0)
+        {
             return Ok(false);
         }
         offset += read;

@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use crate::{Error, Result};
 
 /// Keys and values of all namespaces.
-pub(crate) const DATA: Table = Table::new(0, "data");
+pub(crate) const DATA: Table = Table::new(0, "data").bytes_min(VERSION_BYTES);
 /// What is known of the store and its namespaces.
 pub(crate) const CATALOG: Table = Table::new(1, "catalog");
 /// One record per version.
@@ -63,29 +63,19 @@ pub(crate) fn user_key(row: &[u8]) -> &[u8] {
     row.get(ID_BYTES..).unwrap_or_default()
 }
 
-/// Splits a data row's value into the version that set it and what was set.
+/// Splits a data row's value into the version that set it and what was set. The engine hands out none that is shorter
+/// than a version.
 #[inline]
-pub(crate) fn split_value(stored: &[u8]) -> Result<(Version, &[u8])> {
+pub(crate) fn split_value(stored: &[u8]) -> (Version, &[u8]) {
     match stored.split_first_chunk::<VERSION_BYTES>() {
-        Some((version, value)) => Ok((Version::new(u64::from_le_bytes(*version)), value)),
-        None => Err(Error::corrupt("a value is too short for its version")),
+        Some((version, value)) => (Version::new(u64::from_le_bytes(*version)), value),
+        None => (Version::ZERO, &[]),
     }
 }
 
 /// What stands before a value that this version sets.
 pub(crate) fn version_prefix(version: Version) -> [u8; VERSION_BYTES] {
     version.get().to_le_bytes()
-}
-
-/// The version of a data row's value that [`split_value`] has checked.
-pub(crate) fn value_version(stored: &[u8]) -> Version {
-    split_value(stored).map_or(Version::ZERO, |(version, _)| version)
-}
-
-/// The part of a data row's value that [`split_value`] has checked.
-#[inline]
-pub(crate) fn user_value(stored: &[u8]) -> &[u8] {
-    stored.get(VERSION_BYTES..).unwrap_or_default()
 }
 
 /// A range of the data table.

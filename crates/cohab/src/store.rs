@@ -310,7 +310,9 @@ impl Store {
         self.inner.snapshot(Freshness::Latest)
     }
 
-    /// Waits until the store is past a version, and returns the snapshot that is, or `None` if the time was over first.
+    /// Waits until the store is past a version, and returns a snapshot that is, or `None` if the time was over first.
+    ///
+    /// If the handle has a snapshot that is past it already, that is the one, although there may be a newer one.
     ///
     /// The wait is for a word in shared memory: the kernel wakes this process some ten microseconds after the commit.
     pub fn wait_past(&self, version: Version, wait: Duration) -> Result<Option<Snapshot>> {

@@ -187,7 +187,7 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
 
     pub(crate) fn get_in(&mut self, id: NamespaceId, key: &[u8]) -> Result<Option<Value<'_>>> {
         let row = data_key(id, key)?;
-        self.commit.tx.get(DATA, &row)?.map(Value::new).transpose()
+        Ok(self.commit.tx.get(DATA, &row)?.map(Value::new))
     }
 
     pub(crate) fn put_in(&mut self, id: NamespaceId, key: &[u8], value: &[u8]) -> Result<()> {
@@ -200,7 +200,7 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
             let record = ledger.touch(open);
             match tx.insert(DATA, &row, &[&version, value])? {
                 Some(stored) => {
-                    let (before_version, before) = split_value(&stored)?;
+                    let (before_version, before) = split_value(&stored);
                     open.contents.remove(key, before);
                     if full {
                         record.change(id, Change::Update { key, before, before_version, value });
@@ -220,7 +220,7 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
         self.whole(|Self { commit, ledger }| {
             let (tx, open) = commit.split(id);
             let Some(stored) = tx.remove(DATA, &row)? else { return Ok(false) };
-            let (before_version, before) = split_value(stored)?;
+            let (before_version, before) = split_value(stored);
             open.contents.remove(key, before);
             let record = ledger.touch(open);
             if open.record.metadata.history == History::Full {

@@ -8,9 +8,7 @@ use cohab_core::Version;
 pub use cohab_engine::Direction;
 use cohab_namespace::{Contents, Metadata, Record};
 
-use crate::layout::{
-    DATA, DataRange, data_key, prefix_end, split_value, user_key, user_value, value_version,
-};
+use crate::layout::{DATA, DataRange, data_key, prefix_end, split_value, user_key};
 use crate::opened::Found;
 use crate::range::KeyRange;
 use crate::snapshot::State;
@@ -67,7 +65,7 @@ impl<'s> NamespaceView<'s> {
     #[inline]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value<'s>>> {
         let row = data_key(self.id, key.as_ref())?;
-        self.state.engine()?.get(DATA, &row)?.map(Value::new).transpose()
+        Ok(self.state.engine()?.get(DATA, &row)?.map(Value::new))
     }
 
     /// Reads several keys and returns their values in the same order.
@@ -125,14 +123,14 @@ impl fmt::Debug for NamespaceView<'_> {
 pub struct Value<'a>(cohab_engine::Value<'a>);
 
 impl<'a> Value<'a> {
-    pub(crate) fn new(stored: cohab_engine::Value<'a>) -> Result<Self> {
-        split_value(&stored)?;
-        Ok(Self(stored))
+    #[inline]
+    pub(crate) fn new(stored: cohab_engine::Value<'a>) -> Self {
+        Self(stored)
     }
 
     /// Returns the version that set the value.
     pub fn version(&self) -> Version {
-        value_version(&self.0)
+        split_value(&self.0).0
     }
 
     /// Copies the bytes out, to keep them longer than the snapshot.
@@ -146,7 +144,7 @@ impl Deref for Value<'_> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        user_value(&self.0)
+        split_value(&self.0).1
     }
 }
 
@@ -175,12 +173,12 @@ impl Entry<'_> {
     /// Returns the value.
     #[inline]
     pub fn value(&self) -> &[u8] {
-        user_value(self.0.value())
+        split_value(self.0.value()).1
     }
 
     /// Returns the version that set the value.
     pub fn version(&self) -> Version {
-        value_version(self.0.value())
+        split_value(self.0.value()).0
     }
 }
 
@@ -211,12 +209,12 @@ impl<'r> EntryRef<'r> {
     /// Returns the value.
     #[inline]
     pub fn value(&self) -> &'r [u8] {
-        user_value(self.stored)
+        split_value(self.stored).1
     }
 
     /// Returns the version that set the value.
     pub fn version(&self) -> Version {
-        value_version(self.stored)
+        split_value(self.stored).0
     }
 }
 
@@ -249,9 +247,7 @@ impl<'a> Range<'a> {
         match self.entries.step() {
             Ok(Some(entry)) => {
                 self.seen += 1;
-                let stored = entry.value();
-                split_value(stored)?;
-                Ok(Some(EntryRef { key: user_key(entry.key()), stored }))
+                Ok(Some(EntryRef { key: user_key(entry.key()), stored: entry.value() }))
             }
             Ok(None) => end(&mut self.expected, self.seen).map(|()| None),
             Err(error) => {
@@ -282,10 +278,7 @@ impl<'a> Iterator for Range<'a> {
         match self.entries.next() {
             Some(Ok(entry)) => {
                 self.seen += 1;
-                match split_value(entry.value()) {
-                    Ok(_) => Some(Ok(Entry(entry))),
-                    Err(error) => Some(Err(error)),
-                }
+                Some(Ok(Entry(entry)))
             }
             None => end(&mut self.expected, self.seen).err().map(Err),
             Some(Err(error)) => {

@@ -66,12 +66,12 @@ impl Writing {
     /// file that was renamed over would return as if nothing had happened, and be lost.
     pub(crate) fn check(&self) -> Result<()> {
         self.check_known()?;
-        let lost = if !self.engine.is_in_place()? {
-            Some((Kind::StoreReplaced, replaced(self.directory.root()).to_string()))
-        } else {
+        let lost = if self.engine.is_in_place()? {
             let (found, epoch) = (self.fence.current()?, self.epoch);
             let overtaken = || format!("a writer of epoch {found} has taken over from epoch {epoch}");
             (found > epoch.get()).then(|| (Kind::Fenced, overtaken()))
+        } else {
+            Some((Kind::StoreReplaced, replaced(self.directory.root()).to_string()))
         };
         match lost {
             Some(lost) => {

@@ -132,7 +132,8 @@ fn reopening_does_not_turn_one_store_into_another() -> Result<()> {
     fs::copy(scratch.path().join("store.redb"), &older).expect("can be copied");
     Actor::open(&scratch.path(), "writer").does("commit 5");
     drop((scratch.store(), other.store()));
-    for (what, replacement) in [("another store", other.path().join("store.redb")), ("an older copy", older)] {
+    for (what, replacement) in [("another store", other.path().join("store.redb")), ("an older copy", older)]
+    {
         let mine = scratch.file("mine");
         for how in ["reader", "writer"] {
             let mut actor = Actor::open(&scratch.path(), how);

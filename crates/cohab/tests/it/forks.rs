@@ -1,6 +1,7 @@
 //! Processes that fork without `exec` while they have a store open.
 #![expect(unsafe_code, reason = "forks")]
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cohab::{Batch, Error, Filter, Freshness, Kind, LockMode, Options, Result, Role, Store, Wait};
@@ -146,4 +147,24 @@ fn invariant_7_a_forked_child_neither_harms_nor_outlives_its_parents_store() {
         assert_eq!(writer.number("instances"), 1, "{test}");
         signal_to(forked, Signal::KILL);
     }
+}
+
+/// A process that another thread was just starting had a copy of the descriptor, and with it the lock of a file that was
+/// closed: a store was reported to be open elsewhere, by the one who had closed it.
+#[test]
+fn closing_a_store_frees_it_while_other_threads_start_processes() -> Result<()> {
+    let scratch = Scratch::with_ledger();
+    let (store, is_over) = (scratch.store(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let _ = std::process::Command::new("true").status();
+                }
+            });
+        }
+        let reopened = (0..300).try_for_each(|_| store.reopen().map(drop));
+        is_over.store(true, Ordering::Relaxed);
+        reopened
+    })
 }

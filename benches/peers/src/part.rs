@@ -1,0 +1,189 @@
+//! The process that reads, or stands by, beside a writer in another: the program once more, doing as it is ordered.
+
+use std::hint::black_box;
+use std::io::{self, BufReader};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+use std::{process, thread};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use clap::Args;
+
+use crate::engine::Name;
+use crate::measure::{Round, Stopwatch, shared_ns};
+use crate::order::{Answer, Order, take, write_line};
+use crate::reading::{Reader, Seen};
+use crate::workload::{Key, Row, mark_in};
+
+/// How many look-ups there are between two looks at whether to stop.
+const STRIDE: usize = 64;
+
+/// How long after the last order the process may still be there.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The part that a process plays.
+#[derive(Args)]
+pub struct Part {
+    #[arg(long)]
+    engine: Name,
+    #[arg(long)]
+    dir: PathBuf,
+}
+
+impl Part {
+    /// Does what it is ordered until stdin ends.
+    pub fn run(&self) -> Result<()> {
+        let desk = Desk::open();
+        let mut reader = None;
+        while let Ok((order, keys)) = desk.orders.recv() {
+            let answer = self.follow(&mut reader, &desk, order, &keys);
+            answer.unwrap_or_else(|error| Answer::Failed(format!("{error:#}"))).say()?;
+        }
+        Ok(())
+    }
+
+    fn follow(
+        &self,
+        reader: &mut Option<Box<dyn Reader>>,
+        desk: &Desk,
+        order: Order,
+        keys: &[Key],
+    ) -> Result<Answer> {
+        if let Order::Open { cache_bytes } = order {
+            let watch = Stopwatch::start();
+            let reader = reader.insert(self.engine.open_reader(&self.dir, cache_bytes)?);
+            let seen = reader.get_fresh(keys)?;
+            return Ok(watch.stop_now(seen.into()).into());
+        }
+        if let Order::Succeed { mark } = order {
+            let row = Row::marked(*keys.first().context("no key was given")?, mark);
+            // Stdout breaks if the benchmark has ended; then so does this process.
+            self.engine
+                .succeed(&self.dir, &row, &|| Answer::Ready.say().unwrap_or_else(|_| process::exit(1)))?;
+            return Ok(Answer::At(vec![shared_ns()]));
+        }
+        if let Order::Nothing = order {
+            return Ok(Answer::Ready);
+        }
+        let reader = reader.as_deref().context("nothing was opened")?;
+        Ok(match order {
+            Order::GetHeld => measure(|| reader.get_held(keys))?.into(),
+            Order::GetFresh => measure(|| reader.get_fresh(keys))?.into(),
+            Order::Spin => {
+                Answer::Ready.say()?;
+                measure(|| spin(reader, keys, &desk.is_to_stop))?.into()
+            }
+            Order::Compute => {
+                Answer::Ready.say()?;
+                measure(|| Ok(compute(keys, &desk.is_to_stop)))?.into()
+            }
+            Order::Follow { first, last } => {
+                let key = keys.first().context("no key was given")?;
+                Answer::At(follow(reader, key, first, last)?)
+            }
+            Order::Check(contents) => {
+                reader.check(contents)?;
+                Answer::Ready
+            }
+            Order::Nothing | Order::Stop | Order::Open { .. } | Order::Succeed { .. } => Answer::Ready,
+        })
+    }
+}
+
+fn measure(work: impl FnOnce() -> Result<Seen>) -> Result<Round> {
+    let watch = Stopwatch::start();
+    let seen = work()?;
+    Ok(watch.stop_now(seen.into()))
+}
+
+fn spin(reader: &dyn Reader, keys: &[Key], is_to_stop: &AtomicBool) -> Result<Seen> {
+    let mut all = Seen::default();
+    for keys in keys.chunks(STRIDE).cycle() {
+        if is_to_stop.swap(false, Ordering::Relaxed) {
+            break;
+        }
+        let seen = reader.get_fresh(keys)?;
+        ensure!(seen.rows == keys.len() as u64, "found {} of {} keys", seen.rows, keys.len());
+        all.rows += seen.rows;
+    }
+    Ok(all)
+}
+
+fn compute(keys: &[Key], is_to_stop: &AtomicBool) -> Seen {
+    let mut seen = Seen::default();
+    while !is_to_stop.swap(false, Ordering::Relaxed) {
+        for key in keys {
+            seen.value(Some(black_box(key)));
+        }
+    }
+    seen
+}
+
+/// Returns when each of the marks was seen, or one that came after it.
+fn follow(reader: &dyn Reader, key: &Key, first: u64, last: u64) -> Result<Vec<i64>> {
+    let mut outcome = Ok(());
+    let mut times = Vec::new();
+    let mut next = None;
+    reader.follow(key, &mut |value| {
+        let now = shared_ns();
+        let mark = value.and_then(mark_in).filter(|mark| (first - 1..=last).contains(mark));
+        match (mark, &mut next) {
+            (Some(mark), Some(next)) => {
+                while *next <= mark {
+                    times.push(now);
+                    *next += 1;
+                }
+            }
+            (Some(mark), next @ None) if mark == first - 1 => {
+                *next = Some(first);
+                outcome = Answer::Ready.say().context("answering");
+            }
+            _ => outcome = Err(anyhow!("the row that was to be followed is marked {mark:?}")),
+        }
+        match next {
+            Some(next) if outcome.is_ok() && next <= last => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        }
+    })?;
+    outcome.map(|()| times)
+}
+
+impl Answer {
+    fn say(&self) -> io::Result<()> {
+        write_line(&mut io::stdout().lock(), self)
+    }
+}
+
+/// Where orders come in, also while one is carried out.
+struct Desk {
+    orders: Receiver<(Order, Vec<Key>)>,
+    is_to_stop: Arc<AtomicBool>,
+}
+
+impl Desk {
+    fn open() -> Self {
+        let (hand_on, orders) = mpsc::channel();
+        let is_to_stop = Arc::new(AtomicBool::new(false));
+        let stop = is_to_stop.clone();
+        thread::spawn(move || {
+            let mut input = BufReader::new(io::stdin());
+            while let Ok(Some(order)) = take(&mut input) {
+                match order {
+                    (Order::Stop, _) => stop.store(true, Ordering::Relaxed),
+                    order => {
+                        let _ = hand_on.send(order);
+                    }
+                }
+            }
+            // Time to close the store. If the benchmark has ended without waiting for that, nobody wants the rest.
+            drop(hand_on);
+            thread::sleep(GRACE);
+            process::exit(1);
+        });
+        Self { orders, is_to_stop }
+    }
+}
