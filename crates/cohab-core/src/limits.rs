@@ -90,14 +90,18 @@ pub const STANDBY_TICK: Duration = Duration::from_millis(20);
 /// How often the writer removes what instances that died have left behind.
 pub const REAP_TICK: Duration = Duration::from_secs(5);
 
-/// How long a reader believes the coordination page before it looks into the store itself.
-pub const PAGE_TRUST: Duration = Duration::from_secs(1);
+/// How long a reader believes the coordination page before it looks into the store itself, and how often it looks whether
+/// the page is still the one that others see: so a page that lies costs a second at the most.
+pub const PAGE_TRUST: Duration = Duration::from_millis(500);
 
 /// The least time between two looks of a process into the store: readers that look without a pause hold its writer up.
 pub const LOOK_SPACING: Duration = Duration::from_micros(100);
 
 /// How long a reader without a coordination page waits between two looks into the store.
 pub const PAGELESS_POLL: Duration = Duration::from_millis(10);
+
+/// How long a reader leaves a commit that it can see, and that nobody was told of, to its writer to publish.
+pub const DEFERRAL_MAX: Duration = Duration::from_secs(1);
 
 /// How long a reader waits for a commit it can see to be published, before it makes it durable itself.
 pub const PUBLICATION_WAIT: Duration = Duration::from_millis(100);

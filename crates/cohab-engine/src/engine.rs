@@ -16,7 +16,7 @@ use redb::backends::FileBackend;
 use redb::{Builder, ConcurrencyMode, Database, ReadableDatabase};
 
 use crate::guard::guarded;
-use crate::reader::Reader;
+use crate::reader::{Reader, wait_for_readers};
 use crate::storage::{Backend, FileStorage, Storage};
 use crate::unfinished::is_unfinished;
 use crate::{Error, MappedStorage, Result, Snapshot, Table, Transaction};
@@ -246,7 +246,8 @@ impl Engine {
         self.poisoned.load(Ordering::Acquire)
     }
 
-    fn poison(&self) {
+    /// Has the handle take no more writes until [`reopen`](Self::reopen).
+    pub fn poison(&self) {
         self.poisoned.store(true, Ordering::Release);
     }
 
@@ -467,6 +468,9 @@ fn writer(path: &Path, options: &Options, access: Access) -> Result<Db> {
             let problem = "was replaced while it was being opened".to_owned();
             return Err(Error::Untrusted { path: path.to_owned(), problem });
         }
+    }
+    if !options.is_exclusive {
+        wait_for_readers(&opened_again, path, options.patience)?;
     }
     let locks = FileBackend::new(file).map_err(|e| Error::from_open(path, e, true))?;
     let backend = Backend::new(options.storage(&opened_again), locks);

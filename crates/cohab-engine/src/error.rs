@@ -66,13 +66,13 @@ pub enum Error {
     /// The operation needs the file for itself, but a snapshot or transaction is still open.
     #[error("a snapshot or transaction is still open, here or in another process")]
     InUse,
-    /// The writer has been in the middle of switching to its commit for too long: it was probably stopped. Nothing is
-    /// wrong with the file; once the writer goes on, or dies, so do its readers.
-    #[error("the writer of {} has held its readers up for {} s", path.display(), waited.as_secs_f32())]
+    /// Another process has been in the middle of switching to its commit, or of taking a snapshot, for too long: it was
+    /// probably stopped. Nothing is wrong with the file; once it goes on, or dies, so do the others.
+    #[error("another process has held the header of {} for {} s", path.display(), waited.as_secs_f32())]
     Stalled {
         /// The file.
         path: PathBuf,
-        /// How long the reader waited.
+        /// How long this one waited.
         waited: std::time::Duration,
     },
     /// The operating system refused an operation.

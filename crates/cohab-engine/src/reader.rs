@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use cohab_fs::Access;
 use cohab_fs::fork::Released;
 use redb::backends::FileBackend;
-use redb::{ReadOnlyDatabase, ReadTransaction, ReadableDatabase, StorageBackend};
+use redb::{BackendError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, StorageBackend};
 
 use crate::guard::guarded;
 use crate::{Error, Options, Result};
@@ -73,11 +73,27 @@ impl Reader {
 /// lock in its hands would hang every reader without a word. So it is tried here first, on a descriptor of our own.
 /// A writer that is stopped just between the two still hangs a reader, until it goes on.
 fn wait_for_header(header: &FileBackend, path: &Path, patience: Duration) -> Result<()> {
+    wait_until(path, patience, || header.try_lock_shared_range(HEADER.0, HEADER.1), header)
+}
+
+/// Waits, as one who is about to write, until no reader is taking a snapshot.
+pub(crate) fn wait_for_readers(file: &File, path: &Path, patience: Duration) -> Result<()> {
+    let header = file.try_clone().map_err(|e| Error::io(format!("opening {}", path.display()), e))?;
+    let header = FileBackend::new(header).map_err(|error| Error::from_open(path, error, true))?;
+    wait_until(path, patience, || header.try_lock_range(HEADER.0, HEADER.1), &header)
+}
+
+fn wait_until(
+    path: &Path,
+    patience: Duration,
+    mut lock: impl FnMut() -> Result<bool, BackendError>,
+    header: &FileBackend,
+) -> Result<()> {
     let mut begin = None;
     let mut pause = PAUSE.0;
     let mut tries = 0;
     loop {
-        match header.try_lock_shared_range(HEADER.0, HEADER.1) {
+        match lock() {
             Ok(true) => {
                 let _ = header.unlock_range(HEADER.0, HEADER.1);
                 return Ok(());

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::BackendError;
 use redb::backends::FileBackend;
@@ -113,11 +113,14 @@ impl Storage for FileStorage {
 pub(crate) struct Backend {
     storage: Box<dyn Storage>,
     locks: FileBackend,
+    /// Held shared by whoever reads, so that the file is not closed under a read: once its locks are gone, somebody else
+    /// may shorten the file or use its pages anew, and a map would not notice.
+    is_closed: RwLock<bool>,
 }
 
 impl Backend {
     pub(crate) fn new(storage: Box<dyn Storage>, locks: FileBackend) -> Self {
-        Self { storage, locks }
+        Self { storage, locks, is_closed: RwLock::new(false) }
     }
 }
 
@@ -127,6 +130,10 @@ impl redb::StorageBackend for Backend {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let is_closed = self.is_closed.read().unwrap_or_else(PoisonError::into_inner);
+        if *is_closed {
+            return Err(io::Error::other("the file is closed"));
+        }
         self.storage.read(offset, out)
     }
 
@@ -143,6 +150,7 @@ impl redb::StorageBackend for Backend {
     }
 
     fn close(&self) -> io::Result<()> {
+        *self.is_closed.write().unwrap_or_else(PoisonError::into_inner) = true;
         self.locks.close()
     }
 

@@ -89,8 +89,8 @@ pub fn release_in_child(file: &File) -> Released {
 /// Has forked children let go of every descriptor through which this process has a file open, including those that
 /// a library has opened out of sight.
 ///
-/// The descriptors must stay open until the guards are dropped. Those that are registered already are left to whoever
-/// did so. On Unix systems other than Linux only the given one
+/// Some may be closed, and their numbers used for other files, before the guards are dropped: a child only lets go of
+/// what is still the same file. On Unix systems other than Linux only the given one
 /// is found. Cost: a system call for every open descriptor of the process.
 pub fn release_file_in_child(file: &File) -> Vec<Released> {
     system::register_all(file).into_iter().map(|slot| Released { slot }).collect()
@@ -131,10 +131,26 @@ mod unix {
     /// A slot without a descriptor.
     const FREE: RawFd = -1;
 
+    /// A slot that is being filled.
+    const TAKEN: RawFd = -2;
+
+    /// A descriptor that a child lets go of, if it still refers to this file.
+    struct Slot {
+        descriptor: AtomicI32,
+        device: AtomicU64,
+        inode: AtomicU64,
+    }
+
+    impl Slot {
+        const fn empty() -> Self {
+            Self { descriptor: AtomicI32::new(FREE), device: AtomicU64::new(0), inode: AtomicU64::new(0) }
+        }
+    }
+
     /// How many forks lie between the first process and this one. Only the handler changes it, in the child.
     static GENERATION: AtomicU64 = AtomicU64::new(0);
     /// The descriptors that a child lets go of.
-    static RELEASED: [AtomicI32; RELEASED_MAX] = [const { AtomicI32::new(FREE) }; RELEASED_MAX];
+    static RELEASED: [Slot; RELEASED_MAX] = [const { Slot::empty() }; RELEASED_MAX];
     /// What takes the place of a descriptor in a child; opened beforehand, because a handler cannot fail.
     static PLACEHOLDER: AtomicI32 = AtomicI32::new(FREE);
 
@@ -171,7 +187,7 @@ mod unix {
     }
 
     /// Runs in a forked child before `fork` returns there. It only loads and stores lock-free atomics and calls
-    /// `dup3`, or its equivalents, all of which a signal handler may do, too.
+    /// `fstat` and `dup3`, or their equivalents, all of which a signal handler may do, too.
     extern "C" fn in_child() {
         GENERATION.fetch_add(1, Ordering::Relaxed);
         let placeholder = PLACEHOLDER.load(Ordering::Acquire);
@@ -179,9 +195,10 @@ mod unix {
             return;
         }
         for slot in &RELEASED {
-            let descriptor = slot.load(Ordering::Acquire);
+            let descriptor = slot.descriptor.load(Ordering::Acquire);
+            let registered = (slot.device.load(Ordering::Relaxed), slot.inode.load(Ordering::Relaxed));
             // The slot stays taken: the guard was inherited as well and will free it.
-            if descriptor != FREE {
+            if descriptor != FREE && identity(descriptor) == Some(registered) {
                 put_in_place(placeholder, descriptor);
             }
         }
@@ -208,18 +225,21 @@ mod unix {
 
     fn register_number(descriptor: RawFd) -> Option<usize> {
         install();
-        RELEASED.iter().position(|slot| {
-            slot.compare_exchange(FREE, descriptor, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-        })
-    }
-
-    #[cfg(target_os = "linux")]
-    fn is_registered(descriptor: RawFd) -> bool {
-        RELEASED.iter().any(|slot| slot.load(Ordering::Relaxed) == descriptor)
+        let (device, inode) = identity(descriptor)?;
+        // Taken with a number that no file has, so that a fork in between finds nothing to let go of.
+        let take = |slot: &Slot| {
+            slot.descriptor.compare_exchange(FREE, TAKEN, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        };
+        let position = RELEASED.iter().position(take)?;
+        let slot = &RELEASED[position];
+        slot.device.store(device, Ordering::Relaxed);
+        slot.inode.store(inode, Ordering::Relaxed);
+        slot.descriptor.store(descriptor, Ordering::Release);
+        Some(position)
     }
 
     pub(super) fn deregister(slot: usize) {
-        RELEASED[slot].store(FREE, Ordering::Release);
+        RELEASED[slot].descriptor.store(FREE, Ordering::Release);
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -233,19 +253,28 @@ mod unix {
         let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return vec![register(file)] };
         entries
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            .filter(|descriptor| same_file(*descriptor) == Some(true) && !is_registered(*descriptor))
+            .filter(|descriptor| same_file(*descriptor) == Some(true))
             .map(register_number)
             .collect()
     }
 
     /// Returns the device and inode behind a descriptor, or `None` if it has been closed meanwhile.
-    #[cfg(target_os = "linux")]
     fn identity(descriptor: RawFd) -> Option<(u64, u64)> {
-        // SAFETY: used for one system call that only looks. Should the number be closed by another thread before
-        // that, the call fails or describes whatever took its place; neither harms the descriptor's owner.
-        let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(descriptor) };
-        let found = rustix::fs::fstat(borrowed).ok()?;
-        Some((found.st_dev, found.st_ino))
+        let mut found = std::mem::MaybeUninit::<libc::stat>::uninit();
+        // SAFETY: one system call that only looks, and writes to memory of the type it expects. Should the number have
+        // been closed, or be another file's by now, the call fails or describes that one; neither harms its owner.
+        let result = unsafe { libc::fstat(descriptor, found.as_mut_ptr()) };
+        if result != 0 {
+            return None;
+        }
+        // SAFETY: the call has succeeded, so it has written the whole of it.
+        let found = unsafe { found.assume_init() };
+        #[allow(
+            clippy::unnecessary_cast,
+            clippy::cast_sign_loss,
+            reason = "the types differ between systems"
+        )]
+        Some((found.st_dev as u64, found.st_ino as u64))
     }
 }
 

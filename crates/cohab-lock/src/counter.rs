@@ -43,11 +43,11 @@ impl Counter {
     ///
     /// [`Error::Damaged`], and those of the file system.
     pub fn current(&self) -> Result<u64, Error> {
-        let mut file = match cohab_fs::open(&self.path, Access::Read) {
+        let file = match cohab_fs::open(&self.path, Access::Read) {
             Err(cohab_fs::Error::NotFound(_)) => return Ok(0),
             opened => opened?,
         };
-        let image = file.load().map_err(|error| Error::file("reading", &self.path, error))?;
+        let image = (&file).load().map_err(|error| Error::file("reading", &self.path, error))?;
         let (number, _) = latest(&image).ok_or_else(|| self.damaged())?;
         Ok(number)
     }
@@ -62,13 +62,23 @@ impl Counter {
     /// ever returned, and none is returned twice.
     pub fn advance(&self, floor: u64) -> Result<u64, Error> {
         self.create()?;
-        let mut file = cohab_fs::open(&self.path, Access::Write)?;
-        let image = file.load().map_err(|error| Error::file("reading", &self.path, error))?;
+        let file = cohab_fs::open(&self.path, Access::Write)?;
+        let image = (&file).load().map_err(|error| Error::file("reading", &self.path, error))?;
         let (last, older) = latest(&image).ok_or_else(|| self.damaged())?;
         let next = last.max(floor).checked_add(1);
         let next = next.ok_or_else(|| Error::Exhausted { path: self.path.clone() })?;
-        put(&mut file, &image, older, next).map_err(|error| Error::file("writing", &self.path, error))?;
+        put(&mut &file, &image, older, next).map_err(|error| Error::file("writing", &self.path, error))?;
         Ok(next)
+    }
+
+    /// Opens the counter to be looked at again and again. It must exist.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file system.
+    pub fn open(&self) -> Result<OpenCounter, Error> {
+        let file = cohab_fs::open(&self.path, Access::Read)?;
+        Ok(OpenCounter { file, path: self.path.clone() })
     }
 
     /// Makes the file if there is none. It is never replaced, so that it can be locked.
@@ -88,6 +98,26 @@ impl Counter {
     }
 }
 
+/// A counter whose file is open, so that a look costs two system calls.
+#[derive(Debug)]
+pub struct OpenCounter {
+    file: File,
+    path: PathBuf,
+}
+
+impl OpenCounter {
+    /// Returns the last number.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Counter::current`].
+    pub fn current(&self) -> Result<u64, Error> {
+        let image = (&self.file).load().map_err(|error| Error::file("reading", &self.path, error))?;
+        let (number, _) = latest(&image).ok_or_else(|| Error::Damaged { path: self.path.clone() })?;
+        Ok(number)
+    }
+}
+
 /// What a counter needs of a file.
 trait Medium {
     /// Reads the file, with zeros for what is missing.
@@ -96,12 +126,18 @@ trait Medium {
     fn sync(&mut self) -> io::Result<()>;
 }
 
-impl Medium for File {
+impl Medium for &File {
     fn load(&mut self) -> io::Result<[u8; FILE_BYTES]> {
-        let (mut image, mut content) = ([0; FILE_BYTES], Vec::new());
+        let (mut image, mut filled) = ([0; FILE_BYTES], 0);
         self.seek(SeekFrom::Start(0))?;
-        self.take(FILE_BYTES as u64).read_to_end(&mut content)?;
-        image[..content.len()].copy_from_slice(&content);
+        while filled < FILE_BYTES {
+            match self.read(&mut image[filled..]) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
         Ok(image)
     }
 

@@ -98,7 +98,14 @@ impl LockFile {
     /// The answer may be out of date when it arrives.
     pub fn is_held(&self) -> bool {
         let Ok(file) = cohab_fs::open(&self.lock, Access::Read) else { return false };
-        matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+        match file.try_lock_shared() {
+            Ok(()) => {
+                // By name: a process that is being started has a copy of the descriptor.
+                let _ = file.unlock();
+                false
+            }
+            Err(error) => matches!(error, TryLockError::WouldBlock),
+        }
     }
 
     /// Returns how the lock is held, if it is. Creates nothing.

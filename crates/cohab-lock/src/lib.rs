@@ -48,7 +48,7 @@ mod locks;
 mod reentry;
 mod wait;
 
-pub use counter::Counter;
+pub use counter::{Counter, OpenCounter};
 pub use error::Error;
 pub use file::{Held, LockFile, Mode};
 pub use holder::Holder;

@@ -69,7 +69,11 @@ pub(crate) fn run<T>(
     })?;
     if let Some(News { since, version, changed }) = news {
         // Only now is it certain that the commit went to where the next reader looks for it.
-        writing.check()?;
+        if let Err(error) = writing.check() {
+            inner.forget_unacknowledged();
+            // Where even that cannot be told, the commit may well be there.
+            return Err(writing.check_known().err().unwrap_or_else(|| writing.unknown(error)));
+        }
         inner.note_durable(version);
         inner.forget_latest();
         if let Some(coordination) = &inner.coordination {

@@ -65,8 +65,10 @@ impl Coordination {
     /// As the writer at work, makes a new page if somebody has removed or damaged it.
     pub(crate) fn mend(&self, publication: Publication, snapshot_age_max: Option<Duration>) {
         let is_well = |page: &Page| page.published().is_some() && page.is_current();
-        if !self.page.load().as_deref().is_some_and(is_well) {
-            self.begin(publication, snapshot_age_max);
+        match &*self.page.load() {
+            // Should a commit have been published on a page that was being replaced, it is made up for here.
+            Some(page) if is_well(page) => _ = page.raise(publication),
+            _ => self.begin(publication, snapshot_age_max),
         }
     }
 

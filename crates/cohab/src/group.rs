@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use cohab_core::Version;
@@ -29,6 +30,8 @@ pub(crate) struct Queue {
     last_group: AtomicUsize,
     /// Held by whoever is committing.
     turn: Mutex<()>,
+    /// Who that is.
+    owner: Mutex<Option<ThreadId>>,
     /// Set while the handle is about to stop writing: whoever writes in a loop lets it have its turn.
     is_ending: AtomicBool,
 }
@@ -71,21 +74,41 @@ impl Caller {
 
 impl Queue {
     /// Waits until nobody else is committing.
-    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Reentrant`] if it is this thread that is: it would wait for itself.
+    pub(crate) fn turn(&self) -> Result<Turn<'_>> {
+        self.check_reentry()?;
         while self.is_ending.load(Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_millis(1));
+            thread::sleep(Duration::from_millis(1));
         }
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(self.take_turn())
     }
 
     /// Waits for the transaction at work, and has those wait that would follow it.
-    pub(crate) fn last_turn<T>(&self, f: impl FnOnce() -> T) -> T {
-        self.is_ending.store(true, Ordering::Relaxed);
+    pub(crate) fn last_turn(&self) -> Result<LastTurn<'_>> {
+        self.check_reentry()?;
+        let ending = Ending::begin(&self.is_ending);
+        Ok(LastTurn { _turn: self.take_turn(), _ending: ending })
+    }
+
+    fn take_turn(&self) -> Turn<'_> {
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let value = f();
-        drop(turn);
-        self.is_ending.store(false, Ordering::Relaxed);
-        value
+        *self.owner() = Some(thread::current().id());
+        Turn { queue: self, _turn: turn }
+    }
+
+    fn check_reentry(&self) -> Result<()> {
+        if *self.owner() != Some(thread::current().id()) {
+            return Ok(());
+        }
+        let message = "the thread is in a transaction of this store already and would wait for itself";
+        Err(Error::new(Kind::Reentrant, message).hint("do it in the same transaction, or after it"))
+    }
+
+    fn owner(&self) -> MutexGuard<'_, Option<ThreadId>> {
+        self.owner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -98,6 +121,7 @@ impl Queue {
         batch: Batch,
         commit: impl FnOnce(&[Batch]) -> Vec<Result<Version>>,
     ) -> Result<Version> {
+        self.check_reentry()?;
         let parker = Parker::new();
         let caller = Arc::new(Caller { news: Mutex::default(), unparker: parker.unparker().clone() });
         let leads = {
@@ -123,7 +147,7 @@ impl Queue {
 
     fn lead(&self, commit: impl FnOnce(&[Batch]) -> Vec<Result<Version>>) {
         let mut lead = Lead { queue: self, callers: Vec::new() };
-        let turn = self.turn();
+        let turn = self.take_turn();
         self.gather();
         let batches = self.take_group(&mut lead.callers);
         self.last_group.store(batches.len(), Ordering::Relaxed);
@@ -143,7 +167,7 @@ impl Queue {
         }
         let begin = Instant::now();
         while self.state().pending.len() < expected && begin.elapsed() < GATHER {
-            std::thread::yield_now();
+            thread::yield_now();
         }
     }
 
@@ -160,6 +184,40 @@ impl Queue {
             callers.push(request.caller);
         }
         batches
+    }
+}
+
+/// The turn to commit, which ends when this is dropped.
+pub(crate) struct Turn<'q> {
+    queue: &'q Queue,
+    _turn: MutexGuard<'q, ()>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        // Before the turn itself, which is a field.
+        *self.queue.owner() = None;
+    }
+}
+
+/// A turn that nobody follows until it is over.
+pub(crate) struct LastTurn<'q> {
+    _turn: Turn<'q>,
+    _ending: Ending<'q>,
+}
+
+struct Ending<'q>(&'q AtomicBool);
+
+impl<'q> Ending<'q> {
+    fn begin(is_ending: &'q AtomicBool) -> Self {
+        is_ending.store(true, Ordering::Relaxed);
+        Self(is_ending)
+    }
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 

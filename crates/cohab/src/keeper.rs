@@ -44,8 +44,9 @@ impl Drop for Keeper {
 
 fn keep(inner: &Weak<Inner>, is_over: &(Mutex<bool>, Condvar)) {
     let (mut since_upkeep, mut since_reaping) = (KEEPER_TICK, REAP_TICK);
+    let mut handing_over: Option<JoinHandle<()>> = None;
     loop {
-        let Some(handle) = inner.upgrade() else { return };
+        let Some(handle) = inner.upgrade() else { break };
         let tick = if handle.role() == Role::Standby { STANDBY_TICK } else { KEEPER_TICK };
         if tick == STANDBY_TICK {
             handle.try_to_succeed();
@@ -53,10 +54,10 @@ fn keep(inner: &Weak<Inner>, is_over: &(Mutex<bool>, Condvar)) {
         if since_upkeep >= KEEPER_TICK {
             handle.upkeep();
             since_upkeep = Duration::ZERO;
-            if handle.is_asked_to_hand_over() {
+            if handle.is_asked_to_hand_over() && handing_over.as_ref().is_none_or(JoinHandle::is_finished) {
                 let handle = handle.clone();
                 // Beside this thread: a commit may take long, and has to be watched.
-                let _ = thread::Builder::new().spawn(move || handle.step_down());
+                handing_over = thread::Builder::new().spawn(move || handle.hand_over()).ok();
             }
         }
         if since_reaping >= REAP_TICK {
@@ -70,8 +71,12 @@ fn keep(inner: &Weak<Inner>, is_over: &(Mutex<bool>, Condvar)) {
         let (over, _) =
             is_over.1.wait_timeout_while(over, tick, |over| !*over).unwrap_or_else(PoisonError::into_inner);
         if *over {
-            return;
+            break;
         }
+    }
+    // It has the handle as well, and is to have let go of it when the keeper has.
+    if let Some(thread) = handing_over {
+        let _ = thread.join();
     }
 }
 

@@ -5,13 +5,13 @@
 //! shows may not be durable yet: redb lets other processes see a commit before its last sync. Nobody here acts on a
 //! version that a power cut could take back; see [`Inner::await_durable`].
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use cohab_coord::{Mark, Page, Publication};
-use cohab_core::limits::{LOOK_SPACING, PAGE_TRUST, PAGELESS_POLL, PUBLICATION_WAIT};
+use cohab_core::limits::{DEFERRAL_MAX, LOOK_SPACING, PAGE_TRUST, PAGELESS_POLL, PUBLICATION_WAIT};
 use cohab_core::{Timestamp, Token, Version};
 use cohab_engine::Engine;
 
@@ -45,12 +45,33 @@ pub enum Freshness {
 #[derive(Debug, Default)]
 pub(crate) struct Latest {
     shown: ArcSwapOption<Shown>,
-    /// When somebody looked for a newer one, held by the one thread that does.
-    looking: Mutex<Option<Instant>>,
+    /// Held by the one thread that looks for a newer one.
+    looking: Mutex<Looking>,
     /// Set when the snapshot is used, and cleared by who wonders whether it still is.
     is_used: AtomicBool,
     /// The last version that was shown, which no later one may fall behind.
     seen: AtomicU64,
+}
+
+/// What is known from earlier looks.
+#[derive(Debug, Default)]
+struct Looking {
+    last: Option<Instant>,
+    /// A version that was seen and not shown, because nobody had published it, and since when.
+    deferred: Option<(Version, Instant)>,
+}
+
+impl Looking {
+    /// Whether a version may still be left to its writer to publish.
+    fn may_defer(&mut self, version: Version) -> bool {
+        match self.deferred {
+            Some((deferred, since)) if deferred == version => since.elapsed() < DEFERRAL_MAX,
+            _ => {
+                self.deferred = Some((version, Instant::now()));
+                true
+            }
+        }
+    }
 }
 
 impl Latest {
@@ -168,6 +189,7 @@ impl Inner {
                 Basis::Own => match self.coordination.as_ref().and_then(Coordination::page) {
                     Some(page) => {
                         let mark = page.mark();
+                        fence(Ordering::Acquire);
                         // After the mark was read: what is committed from here on moves it.
                         if !shown.is_latest(self) {
                             return;
@@ -200,12 +222,12 @@ impl Inner {
             (self.own(&writing)?, Basis::Own)
         } else {
             // A reader's look takes a lock that the writer needs for every commit.
-            if let Some(pause) = looking.and_then(|last| LOOK_SPACING.checked_sub(last.elapsed())) {
+            if let Some(pause) = looking.last.and_then(|last| LOOK_SPACING.checked_sub(last.elapsed())) {
                 std::thread::sleep(pause);
             }
-            *looking = Some(Instant::now());
+            looking.last = Some(Instant::now());
             let engine = self.reading.load_full().ok_or(cohab_engine::Error::Closed)?;
-            self.others(&engine, before)?
+            self.others(&engine, before, freshness, &mut looking)?
         };
         self.latest.seen.fetch_max(snapshot.version().get(), Ordering::Relaxed);
         self.latest.is_used.store(true, Ordering::Relaxed);
@@ -216,6 +238,9 @@ impl Inner {
     /// Takes a snapshot as the writer.
     fn own(&self, writing: &Writing) -> Result<Snapshot> {
         let snapshot = Snapshot::open(writing.engine.snapshot()?, self)?;
+        if snapshot.store() != self.id || snapshot.version() < self.seen() {
+            return Err(replaced(&self.path));
+        }
         // What was never acknowledged: a power cut could still take it back, or nobody else will ever see it.
         if snapshot.version() > self.durable() {
             writing.check_known()?;
@@ -227,7 +252,13 @@ impl Inner {
     }
 
     /// Takes a snapshot beside a writer in another process.
-    fn others(&self, engine: &Engine, before: Option<&Snapshot>) -> Result<(Snapshot, Basis)> {
+    fn others(
+        &self,
+        engine: &Engine,
+        before: Option<&Snapshot>,
+        freshness: Freshness,
+        looking: &mut Looking,
+    ) -> Result<(Snapshot, Basis)> {
         let Some(coordination) = &self.coordination else {
             return Ok((Snapshot::open(engine.snapshot()?, self)?, Basis::Fixed));
         };
@@ -242,36 +273,47 @@ impl Inner {
         let snapshot = Snapshot::open(engine.snapshot()?, self)?;
         drop(waiting);
         self.ages.set_max(coordination.snapshot_age_max());
+        let version = snapshot.version();
+        // Read before the look, so a true one is not larger than what was found. One that is says what was true of
+        // another store, as after this one was put back from a copy; nothing is believed of such a page.
+        let is_true = published.is_some_and(|published| published.version <= version);
+        let (page, published) = if is_true { (page, published) } else { (None, None) };
         let basis = match (page.clone(), mark) {
             (Some(page), Some(mark)) => Basis::Page(page, mark),
             _ => Basis::Hope,
         };
-        let version = snapshot.version();
         if let Some(published) = published {
             self.note_durable(published.version);
         }
         let seen = self.seen();
-        match before {
-            _ if version < seen => {
-                let message = format!("the store was at version {seen} and is at {version} now");
-                Err(Error::new(Kind::StoreReplaced, message)
-                    .hint("open it again, if this is what it should be"))
-            }
-            // Nothing newer was published, so nobody has been told of what is on its way.
-            Some(before)
-                if published.is_some_and(|published| published.version <= before.version())
-                    && version > self.durable()
-                    && self.is_writer_alive() =>
-            {
-                Ok((before.clone(), basis))
-            }
+        if version < seen {
+            let message = format!("the store was at version {seen} and is at {version} now");
+            return Err(
+                Error::new(Kind::StoreReplaced, message).hint("open it again, if this is what it should be")
+            );
+        }
+        if let Some(before) = before {
             // Of two that show the same, the one that is shared already pins no more.
-            Some(before) if version == before.version() => Ok((before.clone(), basis)),
-            _ => {
-                self.await_durable(engine, &snapshot, page.as_deref())?;
-                Ok((snapshot, basis))
+            if version == before.version() {
+                return Ok((before.clone(), basis));
+            }
+            // Nothing newer was published, so nobody has been told of what is on its way; unless somebody was, or its
+            // publication was lost.
+            let is_news = published.is_none_or(|published| published.version > before.version());
+            let is_asked_for =
+                matches!(freshness, Freshness::AtLeast { token, .. } if token.version <= version);
+            let is_durable = version <= self.durable();
+            if !is_news
+                && !is_asked_for
+                && !is_durable
+                && self.is_writer_alive()
+                && looking.may_defer(version)
+            {
+                return Ok((before.clone(), basis));
             }
         }
+        self.await_durable(engine, &snapshot, page.as_deref())?;
+        Ok((snapshot, basis))
     }
 
     /// Waits until a version that is visible is durable, too.
@@ -287,7 +329,7 @@ impl Inner {
         {
             let mark = page.mark();
             match page.published() {
-                Some(published) if published.version >= version => self.note_durable(published.version),
+                Some(published) if published.version >= version => self.note_durable(version),
                 // A writer that is alive needs a few milliseconds for its sync, on a slow disk.
                 Some(_) if begin.elapsed() < Duration::from_millis(5) || self.is_writer_alive() => {
                     page.wait(mark, Duration::from_millis(5));
@@ -316,6 +358,14 @@ impl Inner {
     /// Lets go of the shared snapshot.
     pub(crate) fn forget_latest(&self) {
         self.latest.shown.store(None);
+    }
+
+    /// Lets go of the shared snapshot if it shows a commit that was not acknowledged, and never will be.
+    pub(crate) fn forget_unacknowledged(&self) {
+        let shown = self.latest.shown.load_full();
+        if shown.is_some_and(|shown| shown.snapshot.version() > self.durable()) {
+            self.forget_latest();
+        }
     }
 
     /// Lets go of the shared snapshot if it is old and nobody has used it since the last call: it pins pages.

@@ -8,7 +8,7 @@ use cohab_namespace::catalog::{Stored, fence_key};
 use crate::directory::Directory;
 use crate::layout::CATALOG;
 use crate::store::Inner;
-use crate::{Error, Result, Store};
+use crate::{Error, Freshness, Result, Store};
 
 /// A named lock of the store that is held until this is dropped or the process dies.
 #[derive(Debug)]
@@ -139,7 +139,7 @@ impl Inner {
     /// Returns the highest token of a lock that was shown to the store. The lock's own count may be behind, as after the
     /// store was put back from a backup.
     fn highest_token(&self, lock: &str) -> Result<u64> {
-        let snapshot = self.snapshot(self.options.freshness)?;
+        let snapshot = self.snapshot(Freshness::Latest)?;
         let row = snapshot.state().engine()?.get(CATALOG, &fence_key(lock))?;
         Ok(row.map(|row| u64::decode(&row)).transpose()?.unwrap_or(0))
     }

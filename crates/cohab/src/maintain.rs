@@ -31,7 +31,8 @@ impl Store {
     ///
     /// Commits do the first on the side, once enough has come together; this does it at once.
     pub fn maintain(&self) -> Result<Maintenance> {
-        let _turn = self.inner.queue.turn();
+        self.inner.check_process()?;
+        let _turn = self.inner.queue.turn()?;
         let done = commit::run(&self.inner, |mut commit| {
             let retention = &commit.inner.options.retention;
             let trimmed = trim_step(commit.tx, &mut commit.root, retention, commit.now)?;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -57,6 +57,8 @@ pub(crate) struct Inner {
     pub(crate) ages: Arc<Ages>,
     pub(crate) commits: Watchdog,
     pub(crate) looks: Watchdog,
+    /// How many threads ask for the writer's role through this handle.
+    pub(crate) asking: AtomicUsize,
     /// Until when a handle that has stepped down leaves precedence to others, in milliseconds of uptime.
     resting: AtomicU64,
     pub(crate) registration: Option<Registration>,
@@ -104,6 +106,10 @@ impl Store {
     }
 
     pub(crate) fn open_with(path: &Path, options: Options) -> Result<Self> {
+        if options.is_exclusive && matches!(options.role, Role::Standby | Role::Auto) {
+            let message = "a store that is open exclusively has no stand-by";
+            return Err(Error::invalid(message).hint("open it as the writer, or as a reader"));
+        }
         match options.role {
             Role::Reader if path.is_file() => Self::open_backup(path, options),
             Role::Reader => Self::open_reader(path, options),
@@ -205,6 +211,7 @@ impl Store {
             ages: Arc::default(),
             commits: Watchdog::new("commit"),
             looks: Watchdog::new("snapshot"),
+            asking: AtomicUsize::new(0),
             resting: AtomicU64::new(0),
             registration,
         };
@@ -316,7 +323,8 @@ impl Store {
     ///
     /// The wait is for a word in shared memory: the kernel wakes this process some ten microseconds after the commit.
     pub fn wait_past(&self, version: Version, wait: Duration) -> Result<Option<Snapshot>> {
-        let token = self.token(version.next());
+        let Some(next) = version.get().checked_add(1) else { return Ok(None) };
+        let token = self.token(Version::new(next));
         match self.snapshot_at(Freshness::AtLeast { token, wait }) {
             Ok(snapshot) => Ok(Some(snapshot)),
             Err(error) if error.kind() == Kind::TimedOut => Ok(None),
@@ -337,7 +345,8 @@ impl Store {
     /// [`Kind::Fenced`] or [`Kind::StoreReplaced`] if this is the writer no longer; [`Kind::Busy`] with the writer on a
     /// stand-by; [`Kind::ReadOnly`] on a reader.
     pub fn write<T>(&self, f: impl FnOnce(&mut Transaction<'_, '_>) -> Result<T>) -> Result<Committed<T>> {
-        let _turn = self.inner.queue.turn();
+        self.inner.check_process()?;
+        let _turn = self.inner.queue.turn()?;
         commit::run(&self.inner, |commit| {
             let mut transaction = Transaction::begin(commit);
             let value = f(&mut transaction)?;
@@ -357,6 +366,7 @@ impl Store {
     /// [`Kind::Conflict`] with every precondition that failed in [`Error::refusals`]; [`Kind::NotFound`] for a
     /// namespace that is not there; otherwise as for [`write`](Self::write).
     pub fn submit(&self, batch: Batch) -> Result<Version> {
+        self.inner.check_process()?;
         batch.check()?;
         self.inner.queue.submit(batch, |batches| commit::run_group(&self.inner, batches))
     }
@@ -376,22 +386,33 @@ impl Store {
     /// [`Kind::StoreReplaced`] if the file is not the one that was open, and [`Kind::Fenced`] if somebody else has taken
     /// over: then the handle is of no more use.
     pub fn reopen(&self) -> Result<Version> {
-        let _turn = self.inner.queue.turn();
-        if let Some(writing) = &*self.inner.writing.load() {
+        let inner = &*self.inner;
+        inner.check_process()?;
+        let _turn = inner.queue.turn()?;
+        if let Some(writing) = &*inner.writing.load() {
             writing.check_known()?;
         }
-        let engine = self.inner.engine()?;
-        self.inner.change_source(|| engine.reopen())?;
-        engine.sync()?;
-        let snapshot = Snapshot::open(engine.snapshot()?, &self.inner)?;
-        let version = snapshot.version();
-        if snapshot.store() != self.inner.id || version < self.inner.durable().max(self.inner.seen()) {
-            drop(snapshot);
-            engine.close()?;
-            return Err(replaced(&self.inner.path));
-        }
-        self.inner.note_durable(version);
-        self.inner.announce(version);
+        let engine = inner.engine()?;
+        let _watched = inner.commits.wait();
+        // Nobody takes a snapshot before it is known whose file this is and what of it is durable.
+        let version = inner.change_source(|| {
+            engine.reopen()?;
+            let opened = engine.sync().and_then(|()| engine.snapshot());
+            let root = opened.map_err(Error::from).and_then(|snapshot| read_root(&snapshot));
+            let is_ours =
+                |root: &Root| root.store == inner.id && root.version >= inner.durable().max(inner.seen());
+            match root {
+                Ok(Some(root)) if is_ours(&root) => {
+                    inner.note_durable(root.version);
+                    Ok(root.version)
+                }
+                other => {
+                    engine.close()?;
+                    Err(other.err().unwrap_or_else(|| replaced(&inner.path)))
+                }
+            }
+        })?;
+        inner.announce(version);
         Ok(version)
     }
 
@@ -404,7 +425,8 @@ impl Store {
     ///
     /// [`Kind::Corrupt`], after which the handle is poisoned; [`Kind::InUse`].
     pub fn check(&self) -> Result<Integrity> {
-        let _turn = self.inner.queue.turn();
+        self.inner.check_process()?;
+        let _turn = self.inner.queue.turn()?;
         self.inner.forget_latest();
         Ok(match self.inner.engine()?.check()? {
             cohab_engine::Integrity::Sound => Integrity::Sound,
@@ -420,7 +442,9 @@ impl Store {
     ///
     /// [`Kind::InUse`] if a snapshot is open, here or in another process.
     pub fn compact(&self) -> Result<bool> {
-        let _turn = self.inner.queue.turn();
+        self.inner.check_process()?;
+        let _turn = self.inner.queue.turn()?;
+        let _watched = self.inner.commits.wait();
         self.inner.forget_latest();
         Ok(self.inner.engine()?.compact()?)
     }
@@ -480,6 +504,11 @@ impl Inner {
 
     pub(crate) fn note_durable(&self, version: Version) {
         self.durable.fetch_max(version.get(), Ordering::AcqRel);
+    }
+
+    /// Notes what the store is at, as the one who begins to write it and knows.
+    pub(crate) fn set_durable(&self, version: Version) {
+        self.durable.store(version.get(), Ordering::Release);
     }
 
     pub(crate) fn is_writer_alive(&self) -> bool {

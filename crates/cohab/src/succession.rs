@@ -5,6 +5,7 @@
 //! and then, finishes what it is at, and steps down; other stand-bys do not compete while it is held.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use cohab_coord::Publication;
@@ -35,12 +36,17 @@ impl Store {
             (Some(directory), role) if role != Role::Reader => directory,
             _ => return Err(Error::from(cohab_engine::Error::ReadOnly).hint("open it as a stand-by")),
         };
+        if inner.writing.load().is_some() {
+            return Ok(());
+        }
         let deadline = Instant::now().checked_add(wait);
         let holder = inner.options.identity.holder("successor", inner.instance);
-        let asking = directory.handover_lock().acquire(&holder, wait)?;
-        loop {
-            match inner.take_over() {
-                Ok(()) => break,
+        // So that this handle, once it writes, does not take its own request for another's.
+        let _asking = Asking::begin(&inner.asking);
+        let asked = directory.handover_lock().acquire(&holder, wait)?;
+        let epoch = loop {
+            match inner.begin_writing() {
+                Ok(epoch) => break epoch,
                 Err(error) if error.kind() == Kind::Busy => {
                     if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                         return Err(error);
@@ -49,8 +55,9 @@ impl Store {
                 Err(error) => return Err(error),
             }
             std::thread::sleep(STANDBY_TICK / 4);
-        }
-        drop(asking);
+        };
+        drop(asked);
+        inner.promoted(epoch);
         Ok(())
     }
 
@@ -69,20 +76,27 @@ impl Store {
 
 impl Inner {
     /// Tries to become the writer.
-    pub(crate) fn take_over(&self) -> Result<()> {
-        // Told outside the turn, so that whoever hears of it can write.
-        if let Some(epoch) = self.begin_writing()? {
-            self.update_record();
-            self.tell(&RoleChange::Promoted { epoch });
-        }
+    fn take_over(&self) -> Result<()> {
+        let epoch = self.begin_writing()?;
+        self.promoted(epoch);
         Ok(())
     }
 
+    /// Tells that the handle is the writer now, outside the turn, so that whoever hears of it can write.
+    fn promoted(&self, epoch: Option<Epoch>) {
+        if let Some(epoch) = epoch {
+            self.update_record();
+            self.tell(&RoleChange::Promoted { epoch });
+        }
+    }
+
+    /// Returns the new epoch, or `None` if the handle was the writer already.
     fn begin_writing(&self) -> Result<Option<Epoch>> {
-        let _turn = self.queue.turn();
+        let _turn = self.queue.turn()?;
         if self.writing.load().is_some() {
             return Ok(None);
         }
+        let _watched = self.commits.wait();
         let directory = self.directory.as_ref().ok_or(cohab_engine::Error::ReadOnly)?;
         let mut options = self.options.clone();
         options.create = false;
@@ -92,24 +106,44 @@ impl Inner {
             writing.end()?;
             return Err(crate::latest::replaced(&self.path));
         }
-        self.note_durable(root.version);
-        self.change_source(|| self.writing.store(Some(Arc::new(writing))));
+        self.change_source(|| {
+            self.set_durable(root.version);
+            self.writing.store(Some(Arc::new(writing)));
+        });
         self.announce(root.version);
         Ok(Some(epoch))
     }
 
     pub(crate) fn step_down(&self) -> Result<()> {
-        self.check_process()?;
-        self.queue.last_turn(|| self.end_writing())?;
-        self.update_record();
-        self.tell(&RoleChange::SteppedDown { role: self.role() });
-        Ok(())
+        self.step_down_if(|| true)
     }
 
-    fn end_writing(&self) -> Result<()> {
+    /// Steps down because somebody asked for it, if he still does once the transaction at work is over.
+    pub(crate) fn hand_over(&self) {
+        // A failure is the application's to find, with its next write; there is nobody here to tell.
+        let _ = self.step_down_if(|| self.is_asked_to_hand_over());
+    }
+
+    fn step_down_if(&self, is_wanted: impl FnOnce() -> bool) -> Result<()> {
+        self.check_process()?;
+        let ended = {
+            let _turn = self.queue.last_turn()?;
+            if !is_wanted() {
+                return Ok(());
+            }
+            self.end_writing()?
+        };
+        self.update_record();
+        self.tell(&RoleChange::SteppedDown { role: self.role() });
+        ended
+    }
+
+    /// Returns how closing the file went, once the handle is no longer the writer.
+    fn end_writing(&self) -> Result<Result<()>> {
         let Some(writing) = self.writing.load_full() else {
             return Err(cohab_engine::Error::ReadOnly.into());
         };
+        let _watched = self.commits.wait();
         // First the way to read on, so that there is no moment without one.
         let directory = self.directory.as_ref().ok_or(cohab_engine::Error::ReadOnly)?;
         if self.reading.load().is_none() {
@@ -117,10 +151,10 @@ impl Inner {
             self.reading.store(Some(Arc::new(engine)));
         }
         self.rest();
-        self.change_source(|| {
+        Ok(self.change_source(|| {
             self.writing.store(None);
             writing.end()
-        })
+        }))
     }
 
     /// Makes known that this handle is the writer.
@@ -152,6 +186,8 @@ impl Inner {
     pub(crate) fn is_asked_to_hand_over(&self) -> bool {
         let is_asked = |directory: &Directory| directory.handover_lock().is_held();
         self.options.hands_over
+            && !self.options.is_exclusive
+            && self.asking.load(Ordering::Acquire) == 0
             && self.writing.load().is_some()
             && self.directory.as_ref().is_some_and(is_asked)
     }
@@ -160,5 +196,21 @@ impl Inner {
         if let Some(on_role) = &self.options.on_role {
             on_role(change);
         }
+    }
+}
+
+/// A request for the writer's role, for as long as this lives.
+struct Asking<'a>(&'a AtomicUsize);
+
+impl<'a> Asking<'a> {
+    fn begin(asking: &'a AtomicUsize) -> Self {
+        asking.fetch_add(1, Ordering::AcqRel);
+        Self(asking)
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cohab_core::{Epoch, InstanceId};
 use cohab_engine::Engine;
-use cohab_lock::{Counter, Held};
+use cohab_lock::{Held, OpenCounter};
 use cohab_namespace::catalog::Root;
 
 use crate::directory::{Card, Directory, missing};
@@ -18,7 +18,7 @@ use crate::{Error, Kind, Options, Result};
 pub(crate) struct Writing {
     pub(crate) engine: Engine,
     pub(crate) epoch: Epoch,
-    fence: Counter,
+    fence: OpenCounter,
     directory: Directory,
     /// Why this is the writer no longer, once that was found out.
     lost: OnceLock<(Kind, String)>,
@@ -55,6 +55,7 @@ impl Writing {
         engine.sync()?;
         let fence = directory.fence();
         let epoch = Epoch::new(fence.advance(root.epoch.get())?);
+        let fence = fence.open()?;
         let directory = directory.clone();
         let lock = Mutex::new(Some(lock));
         Ok((Self { engine, epoch, fence, directory, lost: OnceLock::new(), lock }, root))
@@ -86,6 +87,14 @@ impl Writing {
     pub(crate) fn check_known(&self) -> Result<()> {
         let Some((kind, message)) = self.lost.get() else { return Ok(()) };
         Err(Error::new(*kind, message.clone()).hint("close the store and open it again"))
+    }
+
+    /// Reports a commit as one of unknown outcome, after which nothing more is committed until the file was reopened.
+    pub(crate) fn unknown(&self, cause: Error) -> Error {
+        self.engine.poison();
+        Error::new(Kind::CommitUnknown, "it cannot be told whether the commit went to the store's own file")
+            .hint("call `Store::reopen` and look")
+            .source(cause)
     }
 
     /// Closes the file and lets others have the lock.

@@ -29,7 +29,7 @@ const FAULTS: [Fault; 4] = [
 
 /// A commit to a file that nobody will find again returned as if it had happened.
 #[test]
-fn a_commit_to_a_file_that_was_replaced_is_refused_for_good_and_never_lost() -> Result<()> {
+fn a_commit_to_a_file_that_was_replaced_is_refused_for_good_and_never_lost() {
     for (what, fault) in FAULTS {
         let scratch = Scratch::with_ledger();
         let mut writer = Actor::open(&scratch.path(), "writer");
@@ -64,7 +64,6 @@ fn a_commit_to_a_file_that_was_replaced_is_refused_for_good_and_never_lost() -> 
             assert_eq!(reader.number("look"), found + 1);
         }
     }
-    Ok(())
 }
 
 /// The same, between the first write of a commit and its end.
@@ -87,7 +86,9 @@ fn a_commit_whose_file_is_replaced_half_way_is_not_acknowledged() {
         assert!(said.starts_with("broken commit StoreReplaced"), "at sync {sync}: {said}");
         writer.fails("commit", Kind::StoreReplaced);
         // What was not acknowledged is not shown either.
-        assert_eq!(writer.number("look"), 1);
+        if let Err(refused) = writer.ask("look").map(|seen| assert_eq!(seen, "1")) {
+            assert_eq!(refused.kind, "store_replaced", "{refused:?}");
+        }
         writer.fails("reopen", Kind::StoreReplaced);
         writer.kill();
         let store = scratch.store();
@@ -97,7 +98,7 @@ fn a_commit_whose_file_is_replaced_half_way_is_not_acknowledged() {
 }
 
 #[test]
-fn a_store_that_was_put_back_from_a_copy_is_not_taken_for_the_one_that_was_open() -> Result<()> {
+fn a_store_that_was_put_back_from_a_copy_is_not_taken_for_the_one_that_was_open() {
     let scratch = Scratch::with_ledger();
     let (data, copy) = (scratch.path().join("store.redb"), scratch.file("copy"));
     fs::copy(&data, &copy).expect("can be copied");
@@ -120,12 +121,26 @@ fn a_store_that_was_put_back_from_a_copy_is_not_taken_for_the_one_that_was_open(
     // Who was there believes its page, which nobody writes to any more, for a second.
     std::thread::sleep(Duration::from_millis(1100));
     reader.fails("look", Kind::StoreReplaced);
-    Ok(())
+}
+
+/// Which is not to be done while anybody has the store open; who does it all the same is told.
+#[test]
+fn a_reader_does_not_go_back_with_a_file_that_was_overwritten_in_its_place() {
+    let scratch = Scratch::with_ledger();
+    let old = fs::read(scratch.path().join("store.redb")).expect("can be read");
+    let mut reader = Actor::open(&scratch.path(), "reader");
+    let mut writer = Actor::open(&scratch.path(), "writer");
+    writer.does("commit 9");
+    writer.does("close");
+    assert_eq!(reader.number("look"), 10);
+    fs::write(scratch.path().join("store.redb"), old).expect("can be overwritten");
+    std::thread::sleep(Duration::from_millis(1100));
+    reader.fails("look", Kind::StoreReplaced);
 }
 
 /// A handle that was reopened showed whatever had taken the place of its store, another store's data even.
 #[test]
-fn reopening_does_not_turn_one_store_into_another() -> Result<()> {
+fn reopening_does_not_turn_one_store_into_another() {
     let (scratch, other) = (Scratch::with_ledger(), Scratch::with_ledger());
     Actor::open(&other.path(), "writer").does("commit 20");
     let older = scratch.file("older");
@@ -152,11 +167,10 @@ fn reopening_does_not_turn_one_store_into_another() -> Result<()> {
             fs::rename(&mine, scratch.path().join("store.redb")).expect("can be moved back");
         }
     }
-    Ok(())
 }
 
 #[test]
-fn a_second_name_for_a_stores_file_does_not_lead_to_a_second_writer() -> Result<()> {
+fn a_second_name_for_a_stores_file_does_not_lead_to_a_second_writer() {
     let scratch = Scratch::with_ledger();
     let (data, second) = (scratch.path().join("store.redb"), scratch.file("second"));
     fs::create_dir(&second).expect("can be made");
@@ -181,7 +195,6 @@ fn a_second_name_for_a_stores_file_does_not_lead_to_a_second_writer() -> Result<
     }
     writer.does("open writer");
     assert_eq!(writer.number("commit"), 3);
-    Ok(())
 }
 
 #[test]

@@ -162,8 +162,8 @@ impl fmt::Debug for Gate {
 pub(crate) fn hold_header(path: &Path) -> File {
     let file = File::open(path).expect("is there");
     let range = libc::flock {
-        l_type: libc::F_RDLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
+        l_type: libc::c_short::try_from(libc::F_RDLCK).expect("is small"),
+        l_whence: libc::c_short::try_from(libc::SEEK_SET).expect("is small"),
         l_start: 0,
         l_len: HEADER_BYTES.cast_signed(),
         l_pid: 0,

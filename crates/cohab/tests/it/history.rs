@@ -38,6 +38,7 @@ struct History {
     counts: Counts,
 }
 
+#[expect(clippy::print_stdout, reason = "shown by a test that fails")]
 impl History {
     fn begin() -> Self {
         let scratch = Scratch::with_ledger();

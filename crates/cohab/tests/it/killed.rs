@@ -29,22 +29,18 @@ fn killed_at_every(operation: &str) -> Result<u64> {
         assert_eq!(event, "still");
         writer.kill();
         let seen = witness.number("seen");
-        let found = match standby {
-            Some(mut standby) => {
-                standby.hears("promoted ");
-                let found = standby.number("verify");
-                assert_eq!(standby.number("commit"), found + 1);
-                assert_eq!(standby.number("look"), found + 1);
-                standby.kill();
-                version += 1;
-                found
-            }
-            None => {
-                let role = if n % 3 == 0 { Role::Reader } else { Role::Writer };
-                let snapshot = Store::options().role(role).open(scratch.path())?.snapshot()?;
-                assert!(snapshot.verify(|_| ())?.is_sound());
-                ledger::check(&snapshot)?.get()
-            }
+        let found = if let Some(mut standby) = standby {
+            standby.hears("promoted ");
+            let found = standby.number("verify");
+            assert_eq!((standby.number("commit"), standby.number("look")), (found + 1, found + 1));
+            standby.kill();
+            version += 1;
+            found
+        } else {
+            let role = if n % 3 == 0 { Role::Reader } else { Role::Writer };
+            let snapshot = Store::options().role(role).open(scratch.path())?.snapshot()?;
+            assert!(snapshot.verify(|_| ())?.is_sound());
+            ledger::check(&snapshot)?.get()
         };
         let before = if n % 3 == 2 { version - 1 } else { version };
         assert!(found == before || found == before + 1, "{operation} {n}: {found} after {before}");

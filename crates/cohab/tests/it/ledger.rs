@@ -57,7 +57,7 @@ pub(crate) fn check(snapshot: &Snapshot) -> Result<Version> {
         let mut found = 0;
         let mut range = snapshot.namespace(namespace)?.all()?;
         while let Some(entry) = range.step()? {
-            let number = entry.value().try_into().map(u64::from_be_bytes).unwrap_or(u64::MAX);
+            let number = entry.value().try_into().map_or(u64::MAX, u64::from_be_bytes);
             if number != version.get() || entry.version() != version {
                 let (key, set) = (entry.key().escape_ascii(), entry.version());
                 let problem =

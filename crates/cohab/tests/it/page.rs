@@ -60,7 +60,9 @@ fn whatever_becomes_of_the_page_readers_follow_and_read_nothing_wrong() {
     let mut writer = Actor::open(&scratch.path(), "writer");
     let mut readers = [(); 2].map(|()| Actor::open(&scratch.path(), "reader"));
     writer.does("keep-committing");
-    readers.iter_mut().for_each(|reader| _ = reader.does("keep-looking"));
+    for reader in &mut readers {
+        reader.does("keep-looking");
+    }
     for (what, fault) in FAULTS {
         std::thread::sleep(Duration::from_millis(30));
         fault(&page, &others_page);

@@ -43,7 +43,9 @@ fn invariant_6_a_second_writer_is_told_who_writes_at_once_or_after_its_time() {
 fn of_twenty_who_race_for_a_store_one_writes_and_the_others_know_who() {
     let scratch = Scratch::with_ledger();
     let mut actors: Vec<_> = (0..20).map(|_| Actor::start(&scratch.path())).collect();
-    actors.iter_mut().for_each(|actor| actor.tell("open wait=500"));
+    for actor in &mut actors {
+        actor.tell("open wait=500");
+    }
     let answers: Vec<_> = actors.iter_mut().map(|actor| (actor.pid, actor.answer())).collect();
     let winners: Vec<_> = answers.iter().filter(|(_, answer)| answer.is_ok()).map(|(pid, _)| *pid).collect();
     let [winner] = winners[..] else { panic!("one wins: {answers:?}") };
@@ -165,6 +167,42 @@ fn a_hand_over_finishes_the_transaction_at_work_and_can_be_undone() {
 }
 
 #[test]
+fn whoever_asked_for_the_role_gets_it_before_those_who_only_stand_by() {
+    let scratch = Scratch::with_ledger();
+    let mut pair = [Actor::open(&scratch.path(), "auto"), Actor::open(&scratch.path(), "auto")];
+    // They look every few milliseconds, so among several one would be the first now and then.
+    let mut bystanders = [(); 5].map(|()| Actor::open(&scratch.path(), "standby"));
+    for round in 0..10 {
+        let [writer, successor] = &mut pair;
+        writer.does("commit");
+        successor.does("promote 10000");
+        for bystander in &mut bystanders {
+            assert_eq!(bystander.hears_within("promoted ", Duration::ZERO), None, "hand-over {round}");
+        }
+        pair.reverse();
+    }
+}
+
+#[test]
+fn whoever_steps_down_leaves_the_role_to_others() {
+    for _ in 0..6 {
+        let scratch = Scratch::with_ledger();
+        let mut first = Actor::open(&scratch.path(), "auto");
+        let mut second = Actor::open(&scratch.path(), "standby");
+        first.does("step-down");
+        second.hears("promoted ");
+        assert_eq!((&*first.does("role"), second.number("commit")), ("standby", 2));
+    }
+    // And takes it again if nobody wants it.
+    let scratch = Scratch::with_ledger();
+    let mut alone = Actor::open(&scratch.path(), "auto");
+    alone.does("step-down");
+    assert_eq!(alone.hears_within("promoted ", Duration::from_secs(1)), None, "too soon for others");
+    alone.hears("promoted ");
+    assert_eq!(alone.number("commit"), 2);
+}
+
+#[test]
 fn a_writer_that_keeps_its_role_or_is_stopped_is_not_robbed() {
     let scratch = Scratch::with_ledger();
     let mut writer = Actor::open(&scratch.path(), "writer keeps-its-role");
@@ -222,6 +260,8 @@ fn a_reader_opens_whatever_became_of_the_writer() -> Result<()> {
     assert_eq!(reader.number("look"), 1, "closed");
     let mut writer = Actor::open(&scratch.path(), "writer");
     assert_eq!(writer.number("commit"), 2);
+    // Where there was no page, one that comes up is found after ten milliseconds.
+    std::thread::sleep(Duration::from_millis(20));
     assert_eq!(reader.number("look"), 2, "and followed from then on");
     reader.does("close");
     reader.does("open reader");
@@ -248,7 +288,9 @@ fn a_reader_opens_whatever_became_of_the_writer() -> Result<()> {
     let version = writer.number("commit");
     writer.kill();
     let mut readers: Vec<_> = (0..6).map(|_| Actor::start(&scratch.path())).collect();
-    readers.iter_mut().for_each(|reader| reader.tell("open reader"));
+    for reader in &mut readers {
+        reader.tell("open reader");
+    }
     for reader in &mut readers {
         reader.answer().expect("somebody recovers it");
         assert_eq!(reader.number("look"), version);

@@ -92,7 +92,9 @@ fn processes_stopped_at_random_points_go_on_and_nothing_is_lost() {
     let mut writer = Actor::open(&scratch.path(), "writer");
     let mut others = ["reader", "reader", "standby"].map(|how| Actor::open(&scratch.path(), how));
     writer.does("keep-committing");
-    others.iter_mut().for_each(|other| _ = other.does("keep-looking"));
+    for other in &mut others {
+        other.does("keep-looking");
+    }
     let seed = u64::from(std::process::id());
     println!("seed {seed}");
     let mut random = crate::Random(seed);
