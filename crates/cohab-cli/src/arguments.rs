@@ -58,6 +58,10 @@ pub(crate) struct Global {
         allow_negative_numbers = true
     )]
     pub(crate) wait: Duration,
+    /// Open the store for this process alone, as is needed on a network file system
+    #[arg(long, global = true, env = "COHAB_EXCLUSIVE", value_parser = FalseyValueParser::new())]
+    #[arg(hide_env_values = true)]
+    pub(crate) exclusive: bool,
     /// Print results and errors only
     #[arg(short, long, global = true, env = "COHAB_QUIET", value_parser = FalseyValueParser::new())]
     #[arg(hide_env_values = true)]

@@ -17,6 +17,7 @@ pub(crate) struct Session {
     pub(crate) out: Output,
     store: Option<PathBuf>,
     wait: Duration,
+    is_exclusive: bool,
     is_quiet: bool,
 }
 
@@ -24,7 +25,8 @@ impl Session {
     pub(crate) fn new(global: Global) -> Self {
         let is_colored = global.color.applies(io::stdout().is_terminal());
         let out = Output::to_stdout(global.output, is_colored);
-        Self { out, store: global.store, wait: global.wait, is_quiet: global.quiet }
+        let Global { store, wait, exclusive: is_exclusive, quiet: is_quiet, .. } = global;
+        Self { out, store, wait, is_exclusive, is_quiet }
     }
 
     /// Returns the path of the store, which every command but a few needs.
@@ -53,9 +55,14 @@ impl Session {
         self.wait
     }
 
+    /// Settings for a command that opens the store and stays for a while.
+    pub(crate) fn options(&self) -> Options {
+        Store::options().create(false).wait(self.wait).exclusive(self.is_exclusive)
+    }
+
     /// Settings for a command that opens the store and is gone in a moment, so that nobody need hear of it.
     fn brief(&self) -> Options {
-        Store::options().register(false).create(false).wait(self.wait)
+        self.options().register(false)
     }
 
     /// Opens the store for reading, beside its writer if there is one.

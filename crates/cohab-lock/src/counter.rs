@@ -68,6 +68,10 @@ impl Counter {
         let next = last.max(floor).checked_add(1);
         let next = next.ok_or_else(|| Error::Exhausted { path: self.path.clone() })?;
         put(&mut &file, &image, older, next).map_err(|error| Error::file("writing", &self.path, error))?;
+        if last == 0 {
+            // Whoever made the file may have been killed before its name was durable.
+            cohab_fs::sync_dir(cohab_fs::parent(&self.path))?;
+        }
         Ok(next)
     }
 

@@ -64,7 +64,7 @@ impl Store {
     /// Stops being the writer, after the transaction at work, and goes on as a reader. A handle that was opened as a
     /// stand-by stands by again, and leaves precedence to others for a moment.
     ///
-    /// Snapshots that the handle took as the writer report [`Kind::Closed`] from then on.
+    /// Snapshots that the handle took as the writer may report [`Kind::Closed`] from then on.
     ///
     /// # Errors
     ///

@@ -99,7 +99,7 @@ impl Hold {
             if opened.is_open() { Then::End } else { Then::AsUsual }
         });
         let is_pinned = self.freshness == Freshness::Pinned;
-        let store = self.options(session.wait(), &voice).open(session.path()?)?;
+        let store = self.options(session.options(), &voice).open(session.path()?)?;
         let version = store.snapshot()?.version();
         voice.open(&opening(&store).with("version", version))?;
         // The follower's looks would move what is to stay.
@@ -114,17 +114,15 @@ impl Hold {
         Ok(Exit::Done)
     }
 
-    fn options(self, wait: Duration, voice: &Arc<Voice>) -> Options {
+    fn options(self, options: Options, voice: &Arc<Voice>) -> Options {
         let (on_role, on_stall) = (voice.clone(), voice.clone());
-        let mut options = Store::options()
+        let mut options = options
             .role(match self.role {
                 Kind::Writer => Role::Writer,
                 Kind::Standby => Role::Standby,
                 Kind::Reader => Role::Reader,
                 Kind::Auto => Role::Auto,
             })
-            .create(false)
-            .wait(wait)
             .freshness(self.freshness)
             .hand_over(!self.no_hand_over)
             .on_role_change(move |change| events::role(&on_role, change))

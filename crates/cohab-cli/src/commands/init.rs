@@ -36,7 +36,7 @@ impl Init {
             }
             None => {
                 // What is there already is looked at as a reader does, which makes nothing.
-                match Store::options().role(Role::Reader).register(false).open(&path) {
+                match session.options().role(Role::Reader).register(false).open(&path) {
                     Ok(_) => {
                         let message = format!("there is a store at {} already", path.display());
                         return Err(

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
-use cohab::{Change, Filter, Kind, LogItem, NamespaceId, Role, Store, Version, WatchEvent};
+use cohab::{Change, Filter, Kind, LogItem, NamespaceId, Role, Version, WatchEvent};
 use serde_json::{Value, json};
 
 use super::bytes::Encoding;
@@ -63,9 +63,9 @@ impl Watch {
             ending.store(true, Ordering::Relaxed);
             Then::End
         });
-        let store = Store::options()
+        let store = session
+            .options()
             .role(Role::Reader)
-            .wait(session.wait())
             .app("cohab")
             .app_version(env!("CARGO_PKG_VERSION"))
             .label("watch")

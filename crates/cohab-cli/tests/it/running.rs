@@ -2,7 +2,7 @@
 
 #![cfg(unix)]
 
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -21,6 +21,25 @@ fn kill_sleeper(place: &Place) {
 
 fn start(place: &Place, arguments: &[&str]) -> Child {
     let mut command = place.command();
+    command.arg("run").args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+/// Starts the command as [`start`] does, with signals that do what they usually do: under `nohup`, or in the background of
+/// a script, some are ignored from the start, and rightly stay so.
+fn start_heeding(place: &Place, arguments: &[&str]) -> Child {
+    let cohab = place.command();
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT,HUP,TERM").arg(cohab.get_program()).args(cohab.get_args());
+    for (name, value) in cohab.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    if let Some(dir) = cohab.get_current_dir() {
+        command.current_dir(dir);
+    }
     command.arg("run").args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().unwrap()
 }
@@ -140,7 +159,7 @@ fn signals_are_the_commands_to_deal_with() {
         let script = format!(
             "trap 'touch got-{name}; exit 5' {name}; touch ready-{name}; while :; do sleep 0.02; done"
         );
-        let child = start(&place, &["--lock", "l", "--", "sh", "-c", &script]);
+        let child = start_heeding(&place, &["--lock", "l", "--", "sh", "-c", &script]);
         wait_for(&place, &format!("ready-{name}"));
         kill_process(Pid::from_child(&child), signal).unwrap();
         let output = child.wait_with_output().unwrap();

@@ -159,7 +159,7 @@ fn held_before_every_sync(scratch: &Scratch, mut version: u64) -> Result<u32> {
                 shown += 1;
             }
             Err(refused) => {
-                assert_eq!((&*refused.kind, fresh, durable()), ("timed_out", version, Some(version)))
+                assert_eq!((&*refused.kind, fresh, durable()), ("timed_out", version, Some(version)));
             }
         }
         writer.does("disarm");
