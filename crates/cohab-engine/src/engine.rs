@@ -42,7 +42,7 @@ pub struct Options {
     cache_bytes: usize,
     mapping: Mapping,
     create: bool,
-    is_exclusive: bool,
+    pub(crate) is_exclusive: bool,
     pub(crate) patience: Duration,
     recovery: RecoveryProgress,
     layer: Option<StorageLayer>,

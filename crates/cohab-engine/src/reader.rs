@@ -17,6 +17,10 @@ use crate::{Error, Options, Result};
 /// lock" in redb's `docs/design.md`).
 const HEADER: (Bound<u64>, Bound<u64>) = (Bound::Included(0), Bound::Excluded(320));
 
+/// A byte that nobody locks except along with the whole file (from those that redb reserves for itself).
+const WHOLE_FILE: (Bound<u64>, Bound<u64>) =
+    (Bound::Included((1 << 62) + 500), Bound::Included((1 << 62) + 500));
+
 /// How often the header lock is tried at once: a writer that is not stopped holds it for microseconds.
 const TRIES: u32 = 50;
 
@@ -30,7 +34,8 @@ pub(crate) struct Reader {
     header: FileBackend,
     file: File,
     path: PathBuf,
-    patience: Duration,
+    /// `None` where there is no writer to wait for, because the file is this process's alone.
+    patience: Option<Duration>,
 }
 
 impl Reader {
@@ -42,8 +47,10 @@ impl Reader {
         }
         let header = FileBackend::new(file.try_clone().map_err(failed)?);
         let header = header.map_err(|error| Error::from_open(path, error, false))?;
-        let patience = options.patience;
-        wait_for_header(&header, path, patience)?;
+        let patience = (!options.is_exclusive).then_some(options.patience);
+        if let Some(patience) = patience {
+            wait_for_header(&header, path, patience)?;
+        }
         let database = guarded("file", || {
             let opened = options.builder().open_read_only(same_file(path, &file));
             opened.map_err(|error| Error::from_open(path, error, false))
@@ -53,7 +60,9 @@ impl Reader {
     }
 
     pub(crate) fn begin_read(&self) -> Result<ReadTransaction> {
-        wait_for_header(&self.header, &self.path, self.patience)?;
+        if let Some(patience) = self.patience {
+            wait_for_header(&self.header, &self.path, patience)?;
+        }
         guarded("file", || self.database.begin_read())
     }
 
@@ -106,6 +115,13 @@ fn wait_until(
         if tries < TRIES {
             std::thread::yield_now();
             continue;
+        }
+        if begin.is_none() {
+            match header.try_lock_shared_range(WHOLE_FILE.0, WHOLE_FILE.1) {
+                Ok(false) => return Err(Error::Locked(path.to_owned())),
+                Ok(true) => _ = header.unlock_range(WHOLE_FILE.0, WHOLE_FILE.1),
+                Err(_) => {}
+            }
         }
         if begin.get_or_insert_with(Instant::now).elapsed() >= patience {
             return Err(Error::Stalled { path: path.to_owned(), waited: patience });

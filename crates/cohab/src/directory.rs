@@ -148,21 +148,6 @@ impl Directory {
         }
     }
 
-    /// Refuses a file system whose locks and maps cannot be relied on, unless the store is opened exclusively.
-    pub(crate) fn check_file_system(&self, options: &Options) -> Result<()> {
-        match cohab_fs::file_system(&self.root)? {
-            FileSystem::Remote(name) if !options.is_exclusive => {
-                let message = format!(
-                    "{} is on {name}, where several processes cannot share a store",
-                    self.root.display()
-                );
-                let hint = "move it to a local disk, or open it for one process alone (`Options::exclusive`)";
-                Err(Error::new(Kind::Unsupported, message).hint(hint))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Reads the card, or `None` if there is none yet.
     pub(crate) fn card(&self) -> Result<Option<Card>> {
         #[derive(Deserialize)]
@@ -199,6 +184,23 @@ impl Directory {
         let mut text = serde_json::to_vec_pretty(&card).expect("plain fields always serialize");
         text.push(b'\n');
         Ok(cohab_fs::replace(&self.card_path(), &text)?)
+    }
+}
+
+/// Refuses a file system whose locks and maps cannot be relied on, unless the store is opened exclusively. For a
+/// directory that is not there yet, that is the one it is to be made in.
+pub(crate) fn check_file_system(root: &Path, options: &Options) -> Result<()> {
+    let place = if root.symlink_metadata().is_ok() { root } else { cohab_fs::parent(root) };
+    match cohab_fs::file_system(place) {
+        Ok(FileSystem::Remote(name)) if !options.is_exclusive => {
+            let message =
+                format!("{} is on {name}, where several processes cannot share a store", root.display());
+            let hint = "move it to a local disk, or open it for one process alone (`--exclusive`, `Options::exclusive`)";
+            Err(Error::new(Kind::Unsupported, message).hint(hint))
+        }
+        // A place that is not there is told by who opens or makes the directory.
+        Ok(_) | Err(cohab_fs::Error::NotFound(_)) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

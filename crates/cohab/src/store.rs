@@ -17,7 +17,7 @@ use cohab_registry::Registration;
 use crate::ages::Ages;
 use crate::commit;
 use crate::coordination::Coordination;
-use crate::directory::{Card, Directory, missing};
+use crate::directory::{Card, Directory, check_file_system, missing};
 use crate::group::Queue;
 use crate::keeper::Keeper;
 use crate::latest::{Latest, replaced};
@@ -133,8 +133,8 @@ impl Store {
     }
 
     fn open_writer(path: &Path, options: Options) -> Result<Self> {
+        check_file_system(path, &options)?;
         let directory = if options.create { Directory::create(path)? } else { Directory::existing(path)? };
-        directory.check_file_system(&options)?;
         let instance = InstanceId::generate();
         let (writing, root) = Writing::begin(&directory, &options, instance, options.wait)?;
         let store = Self::with(path, Some(directory), options, &root, instance)?;
@@ -146,7 +146,7 @@ impl Store {
 
     fn open_reader(path: &Path, options: Options) -> Result<Self> {
         let directory = Directory::existing(path)?;
-        directory.check_file_system(&options)?;
+        check_file_system(path, &options)?;
         let card = directory.card()?.ok_or_else(|| missing(path))?;
         let engine = open_reading(&directory, &options)?;
         let root = read_root(&engine.snapshot()?)?;

@@ -416,11 +416,17 @@ impl Stage {
     }
 
     fn options(&self, how: &[&str]) -> Options {
-        let mut options = Store::options().on_role_change(|change| match change {
-            RoleChange::Promoted { epoch } => event(format_args!("promoted {epoch}")),
-            RoleChange::SteppedDown { role } => event(format_args!("stepped-down {role}")),
-            RoleChange::TakeOverFailed(error) => event(format_args!("take-over-failed {error:?}")),
-            other => event(format_args!("role {other:?}")),
+        let hears_slowly = how.contains(&"hears-slowly");
+        let mut options = Store::options().on_role_change(move |change| {
+            match change {
+                RoleChange::Promoted { epoch } => event(format_args!("promoted {epoch}")),
+                RoleChange::SteppedDown { role } => event(format_args!("stepped-down {role}")),
+                RoleChange::TakeOverFailed(error) => event(format_args!("take-over-failed {error:?}")),
+                other => event(format_args!("role {other:?}")),
+            }
+            if hears_slowly {
+                thread::sleep(Duration::from_millis(800));
+            }
         });
         for setting in how {
             let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
@@ -433,6 +439,7 @@ impl Stage {
                 "channel" => options.channel(value),
                 "app" => options.app(value),
                 "label" => options.label(value),
+                "hears-slowly" => options,
                 "keeps-its-role" => options.hand_over(false),
                 "existing" => options.create(false),
                 "unregistered" => options.register(false),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use cohab::{Kind, Result, Role, Store};
+use cohab::{Batch, Kind, Result, Role, Store};
 
 use crate::actor::{Actor, last_acknowledged};
 use crate::{Scratch, ledger, not_tested};
@@ -200,6 +200,77 @@ fn whoever_steps_down_leaves_the_role_to_others() {
     assert_eq!(alone.hears_within("promoted ", Duration::from_secs(1)), None, "too soon for others");
     alone.hears("promoted ");
     assert_eq!(alone.number("commit"), 2);
+}
+
+/// A writer was asked to hand over in the middle of a transaction. Whoever had asked gave up long before it was over; the
+/// writer stepped down all the same, and the store had none. A thread was started for it four times a second.
+#[test]
+fn a_request_that_was_given_up_is_not_served() {
+    let scratch = Scratch::with_ledger();
+    let mut writer = Actor::open(&scratch.path(), "writer");
+    let mut other = Actor::open(&scratch.path(), "standby");
+    writer.tell("commit-slowly 1500");
+    writer.hears("inside");
+    other.fails("promote 400", Kind::Busy);
+    assert_eq!(writer.answer().expect("the transaction is committed"), "2");
+    assert_eq!(writer.hears_within("stepped-down ", Duration::from_millis(600)), None);
+    assert_eq!(writer.number("commit"), 3);
+}
+
+/// Whoever had asked for the role and got it still held the lock that says so while the application was told, saw it, and
+/// handed over to itself.
+#[test]
+fn who_asked_for_the_role_does_not_hand_it_on_to_itself() {
+    let scratch = Scratch::with_ledger();
+    let mut first = Actor::open(&scratch.path(), "writer");
+    let mut second = Actor::open(&scratch.path(), "standby hears-slowly");
+    second.does("promote 10000");
+    assert_eq!(first.hears("stepped-down "), "reader");
+    assert_eq!(second.hears_within("stepped-down ", Duration::from_millis(600)), None);
+    assert_eq!(second.number("commit"), 2);
+    second.does("promote 0");
+    assert_eq!(second.hears_within("stepped-down ", Duration::from_millis(600)), None);
+    assert_eq!(second.number("commit"), 3);
+}
+
+/// A transaction in a transaction would wait for itself.
+#[test]
+fn a_transaction_within_a_transaction_is_refused() -> Result<()> {
+    let scratch = Scratch::with_ledger();
+    let store = scratch.store();
+    store.write(|_| {
+        let refusals = [
+            store.write(|_| Ok(())).map(drop),
+            store.submit(Batch::new()).map(drop),
+            store.step_down(),
+            store.compact().map(drop),
+        ];
+        for refused in refusals {
+            assert_eq!(refused.map_err(|error| error.kind()), Err(Kind::Reentrant));
+        }
+        Ok(())
+    })?;
+    store.write(|tx| tx.create_namespace("afterwards"))?;
+    Ok(())
+}
+
+/// On a file system that other machines have mounted too, a store is for one process at a time.
+#[test]
+fn a_store_that_is_open_exclusively_is_nobody_elses() -> Result<()> {
+    let scratch = Scratch::with_ledger();
+    let exclusively = |role| Store::options().exclusive(true).role(role).open(scratch.path()).map(drop);
+    let kind = |result: Result<()>| result.map_err(|error| error.kind());
+    let mut other = Actor::open(&scratch.path(), "reader");
+    assert_eq!(kind(exclusively(Role::Writer)), Err(Kind::Busy));
+    exclusively(Role::Reader)?;
+    other.does("close");
+    assert_eq!(kind(exclusively(Role::Standby)), Err(Kind::InvalidInput));
+    let store = Store::options().exclusive(true).open(scratch.path())?;
+    other.fails("open reader", Kind::Busy);
+    store.write(|tx| tx.create_namespace("alone"))?;
+    drop(store);
+    other.does("open reader");
+    Ok(())
 }
 
 #[test]
