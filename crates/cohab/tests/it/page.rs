@@ -100,3 +100,26 @@ fn whatever_becomes_of_the_page_readers_follow_and_read_nothing_wrong() {
     writer.does("verify");
     assert!(writer.kill().iter().all(|event| event.starts_with("acknowledged ")));
 }
+
+/// An older copy of the page was written over it, and nobody committed after that. Readers took what it said for the last
+/// that anybody had been told of, and stayed behind.
+#[test]
+fn a_page_that_says_too_little_is_made_up_for_while_nobody_commits() {
+    let scratch = Scratch::with_ledger();
+    let mut writer = Actor::open(&scratch.path(), "writer");
+    let mut reader = Actor::open(&scratch.path(), "reader");
+    let page = scratch.path().join("coord.page");
+    for round in 0..3 {
+        let version = reader.number("look");
+        let older = fs::read(&page).expect("there is a page");
+        assert_eq!((writer.number("commit"), writer.number("commit")), (version + 1, version + 2));
+        // In place, under everybody's maps, and before the reader has looked again.
+        overwrite(&page, &older);
+        let since = Instant::now();
+        while reader.number("look") < version + 2 {
+            assert!(since.elapsed() < Duration::from_secs(2), "round {round}: stays behind");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        println!("caught up after {} ms", since.elapsed().as_millis());
+    }
+}
