@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -286,8 +287,16 @@ fn a_stopped_process_is_named_by_those_it_holds_up() {
     let place = Place::with_fruit();
     let stopped = Held::start(&place, &["--role", "reader", "--label", "stopped"]);
     stopped.signal(Signal::STOP);
-    let listed = Ran::of(place.command().arg("ps")).done().json();
-    assert_eq!((&listed["label"], &listed["stopped"]), (&json!("stopped"), &json!(true)));
+    // A process is stopped when all its threads have come to notice.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let listed = Ran::of(place.command().arg("ps")).done().json();
+        assert_eq!(listed["label"], json!("stopped"));
+        if listed["stopped"] == json!(true) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "it is not said to be stopped: {listed}");
+    }
     place.run(["put", "fruit", "apple", "green"]).done();
     stopped.signal(Signal::CONT);
     stopped.close();
