@@ -18,6 +18,8 @@ pub(crate) struct Ages {
     /// By when they were opened, in order.
     open: Mutex<BTreeMap<Opened, (Version, Timestamp)>>,
     opened: AtomicU64,
+    /// The oldest one in use when it was asked for the last time.
+    observed: Mutex<Option<(Version, Timestamp)>>,
     /// The age at which a snapshot expires, in milliseconds; zero if none does.
     max_ms: AtomicU64,
 }
@@ -51,6 +53,14 @@ impl Ages {
         let open = self.open();
         let mut others = open.iter().filter(|(opened, _)| idle.is_none_or(|idle| **opened != idle.opened));
         others.next().map(|(_, oldest)| *oldest)
+    }
+
+    /// Returns the oldest snapshot if it was the oldest at the last call, too: one that is used for a moment, however
+    /// often, is not one that is kept.
+    pub(crate) fn kept(&self, oldest: Option<(Version, Timestamp)>) -> Option<(Version, Timestamp)> {
+        let mut observed = self.observed.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *observed, oldest);
+        oldest.filter(|_| before == oldest)
     }
 
     /// Sets the age at which snapshots expire.

@@ -41,7 +41,7 @@ impl Inner {
     pub(crate) fn update_record(&self) {
         let Some(registration) = &self.registration else { return };
         let version = self.seen().max(self.durable());
-        let (role, oldest) = (self.role(), self.oldest_snapshot());
+        let (role, oldest) = (self.role(), self.ages.kept(self.oldest_snapshot()));
         // What cannot be written now is written with the next change; nothing depends on it.
         let _ = registration.update(|record| {
             role.as_str().clone_into(&mut record.role);
