@@ -11,7 +11,7 @@ use cohab_lock::{Counter, Held, Holder, LockFile, Locks};
 use cohab_registry::Registry;
 use serde::{Deserialize, Serialize};
 
-use crate::store::{RECOVERY, RECOVERY_WAIT};
+use crate::open::{RECOVERY, RECOVERY_WAIT};
 use crate::{Error, Kind, Options, Result};
 
 /// The format of a store's files that this build writes, and the newest that it reads.

@@ -60,6 +60,7 @@ mod locks;
 mod log;
 mod maintain;
 mod namespaces;
+mod open;
 mod opened;
 mod options;
 mod range;

@@ -4,12 +4,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use cohab_core::{Epoch, InstanceId, StoreId, Token, Version};
 use cohab_engine::Engine;
-use cohab_fs::fork::{self, Generation};
+use cohab_fs::fork::Generation;
 use cohab_lock::Holder;
 use cohab_namespace::catalog::{ROOT_KEY, Root, Stored};
 use cohab_registry::Registration;
@@ -17,11 +17,11 @@ use cohab_registry::Registration;
 use crate::ages::Ages;
 use crate::commit;
 use crate::coordination::Coordination;
-use crate::directory::{Card, Directory, check_file_system, missing};
+use crate::directory::{Card, Directory};
 use crate::group::Queue;
 use crate::keeper::Keeper;
 use crate::latest::{Latest, replaced};
-use crate::layout::{CATALOG, DATA, LOG};
+use crate::layout::CATALOG;
 use crate::stall::Watchdog;
 use crate::uptime::uptime_ms;
 use crate::writing::Writing;
@@ -31,7 +31,7 @@ use crate::{Batch, Error, Freshness, Kind, Options, Result, Role, Snapshot, Tran
 #[derive(Clone)]
 pub struct Store {
     /// Before what it keeps: it lets go of that first, so that the store is closed when the last handle is dropped.
-    _keeper: Option<Arc<Keeper>>,
+    pub(crate) _keeper: Option<Arc<Keeper>>,
     pub(crate) inner: Arc<Inner>,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Inner {
     pub(crate) id: StoreId,
     pub(crate) instance: InstanceId,
     /// The process that opened the handle, as opposed to one forked from it.
-    process: Generation,
+    pub(crate) process: Generation,
     /// Before what it reads, because fields are dropped in order.
     pub(crate) latest: Latest,
     /// There while the handle is the writer.
@@ -52,7 +52,7 @@ pub(crate) struct Inner {
     pub(crate) reading: ArcSwapOption<Engine>,
     pub(crate) queue: Queue,
     /// The last version known to be durable and acknowledged.
-    durable: AtomicU64,
+    pub(crate) durable: AtomicU64,
     pub(crate) coordination: Option<Coordination>,
     pub(crate) ages: Arc<Ages>,
     pub(crate) commits: Watchdog,
@@ -60,7 +60,7 @@ pub(crate) struct Inner {
     /// How many threads ask for the writer's role through this handle.
     pub(crate) asking: AtomicUsize,
     /// Until when a handle that has stepped down leaves precedence to others, in milliseconds of uptime.
-    resting: AtomicU64,
+    pub(crate) resting: AtomicU64,
     pub(crate) registration: Option<Registration>,
 }
 
@@ -84,12 +84,6 @@ pub struct Committed<T> {
     pub value: T,
 }
 
-/// How long a reader waits for somebody else to recover the store.
-pub(crate) const RECOVERY_WAIT: Duration = Duration::from_secs(10);
-
-/// What a reader calls itself while it recovers the store.
-pub(crate) const RECOVERY: &str = "recovery";
-
 impl Store {
     /// Opens the store in a directory for writing, creating it if it is not there.
     ///
@@ -103,126 +97,6 @@ impl Store {
     /// Returns settings to open a store with.
     pub fn options() -> Options {
         Options::default()
-    }
-
-    pub(crate) fn open_with(path: &Path, options: Options) -> Result<Self> {
-        if options.is_exclusive && matches!(options.role, Role::Standby | Role::Auto) {
-            let message = "a store that is open exclusively has no stand-by";
-            return Err(Error::invalid(message).hint("open it as the writer, or as a reader"));
-        }
-        match options.role {
-            Role::Reader if path.is_file() => Self::open_backup(path, options),
-            Role::Reader => Self::open_reader(path, options),
-            Role::Writer => Self::open_writer(path, options),
-            Role::Standby => match Self::open_reader(path, options.clone()) {
-                // There is nothing to stand by for.
-                Err(error) if error.kind() == Kind::NotFound && options.create => {
-                    Self::open_auto(path, options)
-                }
-                other => other,
-            },
-            Role::Auto => Self::open_auto(path, options),
-        }
-    }
-
-    fn open_auto(path: &Path, options: Options) -> Result<Self> {
-        match Self::open_writer(path, options.clone()) {
-            Err(error) if error.kind() == Kind::Busy => Self::open_reader(path, options),
-            other => other,
-        }
-    }
-
-    fn open_writer(path: &Path, options: Options) -> Result<Self> {
-        check_file_system(path, &options)?;
-        let directory = if options.create { Directory::create(path)? } else { Directory::existing(path)? };
-        let instance = InstanceId::generate();
-        let (writing, root) = Writing::begin(&directory, &options, instance, options.wait)?;
-        let store = Self::with(path, Some(directory), options, &root, instance)?;
-        store.inner.writing.store(Some(Arc::new(writing)));
-        store.inner.announce(root.version);
-        store.inner.update_record();
-        Ok(store.kept())
-    }
-
-    fn open_reader(path: &Path, options: Options) -> Result<Self> {
-        let directory = Directory::existing(path)?;
-        check_file_system(path, &options)?;
-        let card = directory.card()?.ok_or_else(|| missing(path))?;
-        let engine = open_reading(&directory, &options)?;
-        let root = read_root(&engine.snapshot()?)?;
-        let root =
-            root.ok_or_else(|| Error::corrupt(format!("{} holds no store", directory.data().display())))?;
-        check_identity(&directory, card, &root)?;
-        let store = Self::with(path, Some(directory), options, &root, InstanceId::generate())?;
-        // What is visible may not be durable yet.
-        store.inner.durable.store(0, Ordering::Relaxed);
-        store.inner.reading.store(Some(Arc::new(engine)));
-        Ok(store.kept())
-    }
-
-    fn open_backup(path: &Path, options: Options) -> Result<Self> {
-        let not_a_store = || {
-            Error::invalid(format!("{} is a file, neither a store's directory nor a backup", path.display()))
-        };
-        let engine = Engine::open_reader(path, options.engine.clone()).map_err(|error| match error {
-            cohab_engine::Error::Corrupt { .. } => not_a_store(),
-            other => other.into(),
-        })?;
-        let root = read_root(&engine.snapshot()?)?.ok_or_else(not_a_store)?;
-        let store = Self::with(path, None, options, &root, InstanceId::generate())?;
-        store.inner.reading.store(Some(Arc::new(engine)));
-        Ok(store)
-    }
-
-    fn with(
-        path: &Path,
-        directory: Option<Directory>,
-        options: Options,
-        root: &Root,
-        instance: InstanceId,
-    ) -> Result<Self> {
-        let is_shared = directory.is_some() && !options.is_exclusive;
-        let coordination = directory.as_ref().filter(|_| is_shared);
-        let coordination = coordination.map(|directory| Coordination::new(directory.page(), root.store));
-        let registered = directory.as_ref().filter(|_| options.is_registered);
-        let description = options.identity.description(instance, options.role);
-        let registration = match registered.map(|directory| directory.registry().register(description)) {
-            Some(Ok(registration)) => Some(registration),
-            // Where nothing can be written, or the disk is full, the instance is not listed, and works all the same.
-            Some(Err(
-                cohab_registry::Error::Io { .. } | cohab_registry::Error::File(cohab_fs::Error::Io { .. }),
-            ))
-            | None => None,
-            Some(Err(error)) => return Err(error.into()),
-        };
-        let inner = Inner {
-            path: path.to_owned(),
-            directory,
-            options,
-            id: root.store,
-            instance,
-            process: fork::generation(),
-            latest: Latest::default(),
-            writing: ArcSwapOption::empty(),
-            reading: ArcSwapOption::empty(),
-            queue: Queue::default(),
-            durable: AtomicU64::new(root.version.get()),
-            coordination,
-            ages: Arc::default(),
-            commits: Watchdog::new("commit"),
-            looks: Watchdog::new("snapshot"),
-            asking: AtomicUsize::new(0),
-            resting: AtomicU64::new(0),
-            registration,
-        };
-        Ok(Self { _keeper: None, inner: Arc::new(inner) })
-    }
-
-    /// Begins what goes on beside the calls of a handle that stays open.
-    fn kept(self) -> Self {
-        let is_kept = self.inner.registration.is_some() || self.inner.options.role != Role::Reader;
-        let keeper = is_kept.then(|| Arc::new(Keeper::start(&self.inner)));
-        Self { _keeper: keeper, inner: self.inner }
     }
 
     /// Writes a store's card, `store.json`, anew from what its data says, and returns the store's identity.
@@ -563,54 +437,6 @@ pub(crate) fn used_after_fork() -> Error {
 pub(crate) fn read_root(snapshot: &cohab_engine::Snapshot) -> Result<Option<Root>> {
     let row = snapshot.get(CATALOG, ROOT_KEY)?;
     row.map(|row| Root::decode(&row)).transpose().map_err(Error::from)
-}
-
-pub(crate) fn create_root(engine: &Engine, options: &Options) -> Result<Root> {
-    let root = Root::new(StoreId::generate(), options.clock.now());
-    engine.write(|tx| {
-        // Asking for a row makes the table, so that readers always find all three.
-        tx.get(DATA, &[])?;
-        tx.get(LOG, &[])?;
-        tx.insert(CATALOG, ROOT_KEY, &[&root.encode()])?;
-        Ok::<_, Error>(())
-    })?;
-    Ok(root)
-}
-
-pub(crate) fn check_identity(directory: &Directory, card: Card, root: &Root) -> Result<()> {
-    if card.store == root.store {
-        return Ok(());
-    }
-    let (path, stated, found) = (directory.root().display(), card.store, root.store);
-    Err(Error::corrupt(format!("{path}: store.json says store {stated}, but store.redb is store {found}")))
-}
-
-/// Opens the file for reading and recovers it first if its last writer died.
-fn open_reading(directory: &Directory, options: &Options) -> Result<Engine> {
-    let deadline = Instant::now() + RECOVERY_WAIT.max(options.wait);
-    loop {
-        let needs_recovery = match Engine::open_reader(&directory.data(), options.engine.clone()) {
-            Err(error @ cohab_engine::Error::NeedsRecovery(_)) => Error::from(error),
-            other => return Ok(other?),
-        };
-        match recover(directory, options) {
-            Ok(()) => {}
-            // Whoever holds the lock is recovering it, or is about to.
-            Err(error) if error.kind() == Kind::Busy && Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            Err(error) if error.kind() == Kind::Busy => return Err(error),
-            Err(error) if error.kind() == Kind::Io => return Err(needs_recovery.source(error)),
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Opens and closes the store as its writer, which recovers it.
-fn recover(directory: &Directory, options: &Options) -> Result<()> {
-    let holder = Holder::this_process(RECOVERY);
-    let _lock = directory.writer_lock().acquire(&holder, Duration::ZERO)?;
-    Ok(Engine::open(&directory.data(), options.engine.clone().create(false))?.close()?)
 }
 
 impl fmt::Debug for Store {

@@ -11,7 +11,8 @@ use cohab_namespace::catalog::Root;
 
 use crate::directory::{Card, Directory, missing};
 use crate::latest::replaced;
-use crate::store::{check_identity, create_root, read_root};
+use crate::open::{check_identity, create_root};
+use crate::store::read_root;
 use crate::{Error, Kind, Options, Result};
 
 /// What a handle has while it is the writer.
