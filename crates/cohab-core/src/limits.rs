@@ -80,6 +80,19 @@ pub const RETAIN_AGE: Duration = Duration::from_hours(24 * 30);
 /// How much memory the engine may use for pages, unless the store is opened with another budget.
 pub const CACHE_BYTES: usize = 64 << 20;
 
+/// How much memory the cache of values may use, unless the store is opened with another.
+pub const VALUE_CACHE_BYTES: usize = 64 << 20;
+
+/// How many versions a cache that has fallen behind goes through to learn which keys were written. After more it
+/// forgets the namespace's values instead.
+pub const CATCH_UP_VERSIONS_MAX: u64 = 4096;
+
+/// How many bytes of the log's records it reads for that, at the most.
+pub const CATCH_UP_BYTES_MAX: usize = 4 << 20;
+
+/// How many bytes of keys a commit notes for the writer's own cache. After more the cache forgets the namespace's values.
+pub const WRITTEN_BYTES_MAX: usize = 1 << 20;
+
 /// How often a handle looks after what nobody calls it for: idle snapshots, its entry among the instances, requests
 /// to hand over.
 pub const KEEPER_TICK: Duration = Duration::from_millis(250);

@@ -12,6 +12,8 @@ use cohab_log::LogExtent;
 use cohab_namespace::catalog::{ROOT_KEY, Root, Stored, contents_key, fence_key, name_key, record_key};
 use cohab_namespace::{Contents, Record};
 
+use crate::caches::{Caches, Written};
+use crate::coordination::NAMES_CHANGED;
 use crate::layout::CATALOG;
 use crate::locks::Fence;
 use crate::store::Inner;
@@ -32,6 +34,8 @@ pub(crate) struct Commit<'c, 'tx> {
     fences: HashMap<String, u64>,
     /// Set once there is something to commit.
     pub(crate) changed: bool,
+    /// Set once some name may stand for another namespace than before.
+    pub(crate) renamed: bool,
     /// Set when an operation failed half-way: nothing of this may be committed.
     pub(crate) broken: bool,
 }
@@ -44,6 +48,15 @@ pub(crate) struct Open {
     pub(crate) changed_in: Option<Version>,
     /// How many of that version's changes went without a record.
     pub(crate) unrecorded: u64,
+    /// The keys that were written, if somebody in this process reads the namespace through the cache.
+    pub(crate) written: Option<Written>,
+}
+
+impl Open {
+    pub(crate) fn new(record: Record, contents: Contents, caches: &Caches) -> Self {
+        let written = caches.knows(record.id).then(|| Written::since(contents.data_version));
+        Self { record, contents, changed_in: None, unrecorded: 0, written }
+    }
 }
 
 /// Runs `f` in one engine transaction, commits what it did, and tells every process.
@@ -67,12 +80,16 @@ pub(crate) fn run<T>(
             inner.forget_latest();
         }
     })?;
-    if let Some(News { since, version, changed }) = news {
+    if let Some(News { since, version, changed, written }) = news {
         // Only now is it certain that the commit went to where the next reader looks for it.
         if let Err(error) = writing.check() {
             inner.forget_unacknowledged();
             // Where even that cannot be told, the commit may well be there.
             return Err(writing.check_known().err().unwrap_or_else(|| writing.unknown(error)));
+        }
+        // Not before: what is dropped is read again, and the cache is not to know what a reader of the file cannot.
+        for (id, written) in written {
+            inner.caches.committed(id, version, &written);
         }
         inner.note_durable(version);
         inner.forget_latest();
@@ -88,8 +105,10 @@ pub(crate) struct News {
     /// The version before.
     since: Version,
     version: Version,
-    /// The namespaces whose data changed.
+    /// The namespaces whose data changed, and [`NAMES_CHANGED`] if names did.
     changed: Vec<NamespaceId>,
+    /// What this process's cache has to forget.
+    written: Vec<(NamespaceId, Written)>,
 }
 
 /// Commits batches together, each at a version of its own or not at all.
@@ -162,6 +181,7 @@ impl<'c, 'tx> Commit<'c, 'tx> {
             namespaces,
             fences,
             changed: false,
+            renamed: false,
             broken: false,
         })
     }
@@ -191,7 +211,7 @@ impl<'c, 'tx> Commit<'c, 'tx> {
             let lost = || Error::corrupt(format!("the catalogue has no record of namespace #{id}"));
             let record = Record::decode(&self.tx.get(CATALOG, &record_key(id))?.ok_or_else(lost)?)?;
             let contents = Contents::decode(&self.tx.get(CATALOG, &contents_key(id))?.ok_or_else(lost)?)?;
-            self.keep(Open { record, contents, changed_in: None, unrecorded: 0 });
+            self.keep(Open::new(record, contents, &self.inner.caches));
         }
         Ok(self.open(id))
     }
@@ -203,6 +223,7 @@ impl<'c, 'tx> Commit<'c, 'tx> {
 
     /// Forgets which name is whose, after names have changed.
     pub(crate) fn forget_names(&mut self) {
+        self.renamed = true;
         self.names.clear();
     }
 
@@ -264,11 +285,16 @@ impl<'c, 'tx> Commit<'c, 'tx> {
             return Ok(None);
         }
         let mut changed = Vec::new();
-        for (id, open) in &self.namespaces {
+        let mut written = Vec::new();
+        for (id, open) in &mut self.namespaces {
             if open.changed_in.is_some() {
                 changed.push(*id);
+                written.extend(open.written.take().map(|written| (*id, written)));
                 self.tx.insert(CATALOG, &contents_key(*id), &[&open.contents.encode()])?;
             }
+        }
+        if self.renamed {
+            changed.push(NAMES_CHANGED);
         }
         for (lock, token) in &self.fences {
             self.tx.insert(CATALOG, &fence_key(lock), &[&token.encode()])?;
@@ -278,7 +304,7 @@ impl<'c, 'tx> Commit<'c, 'tx> {
             maintain::trim_step(self.tx, &mut self.root, retention, self.now)?;
         }
         self.tx.insert(CATALOG, ROOT_KEY, &[&self.root.encode()])?;
-        Ok(Some(News { since: self.since, version: self.root.version, changed }))
+        Ok(Some(News { since: self.since, version: self.root.version, changed, written }))
     }
 }
 

@@ -12,6 +12,9 @@ use cohab_core::{Epoch, NamespaceId, StoreId, Version};
 
 use crate::uptime::uptime_ms;
 
+/// Stands for the names of all namespaces, where the page says which namespace has changed; none has this id.
+pub(crate) const NAMES_CHANGED: NamespaceId = NamespaceId::new(0);
+
 /// This process's view of the store's coordination page.
 ///
 /// Nothing here fails: without a page everybody looks into the store itself, a little later.

@@ -8,14 +8,16 @@ use cohab_coord::Publication;
 use cohab_core::limits::{KEEPER_TICK, REAP_TICK, STANDBY_TICK};
 use cohab_fs::fork::{self, Generation};
 
+use crate::background::Background;
 use crate::store::Inner;
-use crate::{Role, Stall};
+use crate::{CatchUp, Freshness, Role, Stall};
 
 /// The thread, which ends before this is gone.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     is_over: Arc<(Mutex<bool>, Condvar)>,
     thread: Option<JoinHandle<()>>,
+    _background: Option<Background>,
     process: Generation,
 }
 
@@ -25,7 +27,11 @@ impl Keeper {
         let (weak, is_over) = (Arc::downgrade(inner), Arc::<(Mutex<bool>, Condvar)>::default());
         let shared = is_over.clone();
         let thread = thread::Builder::new().name("cohab-keeper".into()).spawn(move || keep(&weak, &shared));
-        Self { is_over, thread: thread.ok(), process: fork::generation() }
+        // A handle whose snapshot is pinned has nothing to follow.
+        let is_followed =
+            inner.options.catch_up == CatchUp::Background && inner.options.freshness != Freshness::Pinned;
+        let background = is_followed.then(|| Background::start(inner));
+        Self { is_over, thread: thread.ok(), _background: background, process: fork::generation() }
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use cohab_coord::{Mark, Page, Publication};
 use cohab_core::limits::{DEFERRAL_MAX, LOOK_SPACING, PAGE_TRUST, PAGELESS_POLL, PUBLICATION_WAIT};
-use cohab_core::{Timestamp, Token, Version};
+use cohab_core::{NamespaceId, Timestamp, Token, Version};
 use cohab_engine::Engine;
 
 use crate::coordination::Coordination;
@@ -51,6 +51,8 @@ pub(crate) struct Latest {
     is_used: AtomicBool,
     /// The last version that was shown, which no later one may fall behind.
     seen: AtomicU64,
+    /// How often what snapshots are taken from has changed.
+    source: AtomicU64,
 }
 
 /// What is known from earlier looks.
@@ -84,50 +86,120 @@ impl Latest {
 #[derive(Debug)]
 struct Shown {
     snapshot: Snapshot,
-    basis: Basis,
+    sight: Sight,
+}
+
+impl Shown {
+    #[inline]
+    fn suits(&self, inner: &Inner, freshness: Freshness) -> bool {
+        if self.snapshot.is_expired() {
+            return freshness == Freshness::Pinned;
+        }
+        self.sight.suits(inner, freshness)
+    }
+}
+
+/// A version, and why it is believed to be the latest.
+#[derive(Clone, Debug)]
+pub(crate) struct Sight {
+    pub(crate) version: Version,
+    pub(crate) basis: Basis,
     /// When the store was last looked at, in milliseconds of uptime.
     looked: u64,
 }
 
-/// Why the snapshot is believed to be the latest.
-#[derive(Debug)]
-enum Basis {
+#[derive(Clone, Debug)]
+pub(crate) enum Basis {
     /// The file never changes.
     Fixed,
-    /// All commits come from this handle.
-    Own,
+    /// All commits come from this handle, as long as it has the role of this number.
+    Own(u64),
     /// The page said nothing new since.
     Page(Arc<Page>, Mark),
     /// It was, a moment ago.
     Hope,
 }
 
-impl Shown {
-    #[inline]
-    fn is_latest(&self, inner: &Inner) -> bool {
-        let within =
-            |bound: Duration| u128::from(uptime_ms().saturating_sub(self.looked)) < bound.as_millis();
-        match &self.basis {
-            Basis::Page(page, mark) => page.mark() == *mark && within(PAGE_TRUST),
-            Basis::Own => inner.durable() <= self.snapshot.version(),
-            Basis::Fixed => true,
-            Basis::Hope => within(PAGELESS_POLL),
-        }
+impl Sight {
+    /// Returns whether it says nothing that the other does not.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let is_same_basis = match (&self.basis, &other.basis) {
+            (Basis::Page(a, mark), Basis::Page(b, other)) => Arc::ptr_eq(a, b) && mark == other,
+            (Basis::Own(a), Basis::Own(b)) => a == b,
+            (Basis::Fixed, Basis::Fixed) | (Basis::Hope, Basis::Hope) => true,
+            _ => false,
+        };
+        is_same_basis && (self.version, self.looked) == (other.version, other.looked)
     }
 
     #[inline]
-    fn suits(&self, inner: &Inner, freshness: Freshness) -> bool {
-        if self.snapshot.is_expired() {
-            return freshness == Freshness::Pinned;
+    fn is_younger(&self, bound: Duration) -> bool {
+        u128::from(uptime_ms().saturating_sub(self.looked)) < bound.as_millis()
+    }
+
+    #[inline]
+    fn is_latest(&self, inner: &Inner) -> bool {
+        match &self.basis {
+            Basis::Page(page, mark) => page.mark() == *mark && self.is_younger(PAGE_TRUST),
+            Basis::Own(source) => {
+                inner.durable() <= self.version && inner.latest.source.load(Ordering::Acquire) == *source
+            }
+            Basis::Fixed => true,
+            Basis::Hope => self.is_younger(PAGELESS_POLL),
         }
+    }
+
+    /// Returns whether a read may rely on it.
+    #[inline]
+    pub(crate) fn suits(&self, inner: &Inner, freshness: Freshness) -> bool {
         match freshness {
             Freshness::Latest => self.is_latest(inner),
             Freshness::MaxAge(age) => {
-                u128::from(uptime_ms().saturating_sub(self.looked)) <= age.as_millis()
-                    || self.is_latest(inner)
+                self.is_younger(age.saturating_add(Duration::from_millis(1))) || self.is_latest(inner)
             }
-            Freshness::AtLeast { token, .. } => self.snapshot.version() >= token.version,
+            Freshness::AtLeast { token, .. } => self.version >= token.version,
             Freshness::Pinned => true,
+        }
+    }
+
+    /// Returns what the page says now, as long as it is to be believed: what was published, and whether none of these
+    /// namespaces has changed since the versions beside them.
+    pub(crate) fn followed(&self, unchanged: &[(NamespaceId, Version)]) -> Option<Self> {
+        let Basis::Page(page, _) = &self.basis else { return None };
+        if !self.is_younger(PAGE_TRUST) {
+            return None;
+        }
+        // In this order: what is published after the mark moves it, and what had changed by then shows.
+        let mark = page.mark();
+        fence(Ordering::Acquire);
+        let version = page.published()?.version;
+        fence(Ordering::Acquire);
+        let is_unchanged = |(id, since): &(NamespaceId, Version)| page.changed(*id) <= *since;
+        (version >= self.version && unchanged.iter().all(is_unchanged)).then(|| Self {
+            version,
+            basis: Basis::Page(page.clone(), mark),
+            looked: self.looked,
+        })
+    }
+}
+
+/// From where a new version can be seen.
+pub(crate) enum Vantage {
+    /// It may be there.
+    There,
+    /// The page's mark will move.
+    Page(Arc<Page>, Mark),
+    /// By looking, now and then.
+    Nowhere,
+}
+
+impl Vantage {
+    /// Waits for the version, or for something else to happen, for half a second at the most.
+    pub(crate) fn wait(&self, wait: Duration) {
+        match self {
+            Self::There => {}
+            Self::Page(page, mark) => page.wait(*mark, wait.min(PAGE_TRUST)),
+            Self::Nowhere => std::thread::sleep(wait.min(PAGELESS_POLL)),
         }
     }
 }
@@ -177,34 +249,29 @@ impl Inner {
 
     /// Waits until there may be a snapshot of a version or a later one, for a second at the most.
     pub(crate) fn wait_for_commit(&self, version: Version, wait: Duration) {
-        let wait = wait.min(PAGE_TRUST);
-        let on_page = {
-            let shown = self.latest.shown.load();
-            // Where there is no snapshot, somebody has committed and let go of it.
-            let Some(shown) = shown.as_ref().filter(|shown| shown.snapshot.version() < version) else {
-                return;
-            };
-            match &shown.basis {
-                Basis::Page(page, mark) => Some((page.clone(), *mark)),
-                Basis::Own => match self.coordination.as_ref().and_then(Coordination::page) {
-                    Some(page) => {
-                        let mark = page.mark();
-                        fence(Ordering::Acquire);
-                        // After the mark was read: what is committed from here on moves it.
-                        if !shown.is_latest(self) {
-                            return;
-                        }
-                        Some((page, mark))
-                    }
-                    None => None,
-                },
-                Basis::Fixed | Basis::Hope => None,
-            }
+        // Nothing is borrowed while it waits: whoever does is not to pin a snapshot that others let go of.
+        self.vantage(version).wait(wait);
+    }
+
+    /// Returns from where to wait for a version.
+    pub(crate) fn vantage(&self, version: Version) -> Vantage {
+        let shown = self.latest.shown.load();
+        // Where there is no snapshot, somebody has committed and let go of it.
+        let Some(shown) = shown.as_ref().filter(|shown| shown.snapshot.version() < version) else {
+            return Vantage::There;
         };
-        // Nothing is borrowed any more: whoever waits is not to pin a snapshot that others let go of.
-        match on_page {
-            Some((page, mark)) => page.wait(mark, wait),
-            None => std::thread::sleep(wait.min(PAGELESS_POLL)),
+        match &shown.sight.basis {
+            Basis::Page(page, mark) => Vantage::Page(page.clone(), *mark),
+            Basis::Own(_) => match self.coordination.as_ref().and_then(Coordination::page) {
+                Some(page) => {
+                    let mark = page.mark();
+                    fence(Ordering::Acquire);
+                    // After the mark was read: what is committed from here on moves it.
+                    if shown.sight.is_latest(self) { Vantage::Page(page, mark) } else { Vantage::There }
+                }
+                None => Vantage::Nowhere,
+            },
+            Basis::Fixed | Basis::Hope => Vantage::Nowhere,
         }
     }
 
@@ -218,8 +285,10 @@ impl Inner {
         }
         let before = before.as_ref().map(|shown| &shown.snapshot).filter(|snapshot| !snapshot.is_expired());
         let looked = uptime_ms();
+        // Before the role: with another one, what is said of this one holds no more.
+        let source = self.latest.source.load(Ordering::Acquire);
         let (snapshot, basis) = if let Some(writing) = self.writing.load_full() {
-            (self.own(&writing)?, Basis::Own)
+            (self.own(&writing)?, Basis::Own(source))
         } else {
             // A reader's look takes a lock that the writer needs for every commit.
             if let Some(pause) = looking.last.and_then(|last| LOOK_SPACING.checked_sub(last.elapsed())) {
@@ -231,8 +300,25 @@ impl Inner {
         };
         self.latest.seen.fetch_max(snapshot.version().get(), Ordering::Relaxed);
         self.latest.is_used.store(true, Ordering::Relaxed);
-        self.latest.shown.store(Some(Arc::new(Shown { snapshot: snapshot.clone(), basis, looked })));
+        let sight = Sight { version: snapshot.version(), basis, looked };
+        self.latest.shown.store(Some(Arc::new(Shown { snapshot: snapshot.clone(), sight })));
         Ok(snapshot)
+    }
+
+    /// Returns a snapshot that is as new as asked for, with what makes it so.
+    pub(crate) fn sighted(&self, freshness: Freshness) -> Result<(Snapshot, Sight)> {
+        let snapshot = self.snapshot(freshness)?;
+        let shown = self.latest.shown.load();
+        Ok(match &*shown {
+            Some(shown) if shown.snapshot.version() >= snapshot.version() => {
+                (shown.snapshot.clone(), shown.sight.clone())
+            }
+            // Somebody has let go of it already. It is no worse for that, and looked at again the next time.
+            _ => {
+                let sight = Sight { version: snapshot.version(), basis: Basis::Hope, looked: 0 };
+                (snapshot, sight)
+            }
+        })
     }
 
     /// Takes a snapshot as the writer.
@@ -375,7 +461,7 @@ impl Inner {
             return;
         }
         let shown = self.latest.shown.load_full();
-        if shown.is_some_and(|shown| shown.snapshot.is_expired() || !shown.is_latest(self)) {
+        if shown.is_some_and(|shown| shown.snapshot.is_expired() || !shown.sight.is_latest(self)) {
             self.forget_latest();
         }
     }
@@ -396,6 +482,7 @@ impl Inner {
     pub(crate) fn change_source<T>(&self, change: impl FnOnce() -> T) -> T {
         let _alone = self.latest.looking.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = change();
+        self.latest.source.fetch_add(1, Ordering::AcqRel);
         self.forget_latest();
         changed
     }

@@ -44,8 +44,11 @@
 //! The bounds are in [`limits`]. Stores belong on a local file system.
 
 mod ages;
+mod background;
 mod backup;
 mod batch;
+mod cached;
+mod caches;
 mod commit;
 mod coordination;
 mod directory;
@@ -78,6 +81,9 @@ mod watch;
 mod writing;
 
 pub use batch::{Batch, Precondition, Refusal};
+pub use cached::Cached;
+pub use caches::NamespaceCache;
+pub use cohab_cache::{Cache, Policy as CachePolicy, Stats as CacheStats};
 pub use cohab_core::{
     Clock, Digest, Epoch, InstanceId, Name, NameError, NamespaceId, StoreId, SystemClock, Timestamp, Token,
     Version, limits,
@@ -95,7 +101,7 @@ pub use locks::{Fence, Lock};
 pub use log::{Log, LogItem, LogRecord};
 pub use maintain::Maintenance;
 pub use namespaces::DropMode;
-pub use options::{Mapping, Options};
+pub use options::{CatchUp, Mapping, Options};
 pub use range::KeyRange;
 pub use role::{Role, RoleChange};
 pub use snapshot::{NamespaceInfo, Snapshot};

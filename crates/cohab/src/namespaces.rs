@@ -54,7 +54,8 @@ impl Transaction<'_, '_> {
             commit.tx.insert(CATALOG, &contents_key(id), &[&Contents::EMPTY.encode()])?;
             let encoded = record.encode();
             commit.tx.insert(CATALOG, &record_key(id), &[&encoded])?;
-            commit.keep(Open { record, contents: Contents::EMPTY, changed_in: None, unrecorded: 0 });
+            commit.keep(Open::new(record, Contents::EMPTY, &commit.inner.caches));
+            commit.renamed = true;
             transaction.ledger.record().metadata(id, None, Some(&encoded));
             Ok(id)
         })

@@ -12,6 +12,7 @@ use cohab_fs::fork;
 use cohab_lock::Holder;
 use cohab_namespace::catalog::{ROOT_KEY, Root, Stored};
 
+use crate::caches::Caches;
 use crate::coordination::Coordination;
 use crate::directory::{Card, Directory, check_file_system, missing};
 use crate::group::Queue;
@@ -21,7 +22,7 @@ use crate::layout::{CATALOG, DATA, LOG};
 use crate::stall::Watchdog;
 use crate::store::{Inner, read_root};
 use crate::writing::Writing;
-use crate::{Error, Kind, Options, Result, Role, Store};
+use crate::{CatchUp, Error, Kind, Options, Result, Role, Store};
 
 /// How long a reader waits for somebody else to recover the store.
 pub(crate) const RECOVERY_WAIT: Duration = Duration::from_secs(10);
@@ -120,6 +121,7 @@ impl Store {
             | None => None,
             Some(Err(error)) => return Err(error.into()),
         };
+        let caches = Arc::new(Caches::new(options.cache.clone(), options.cache_policies.clone()));
         let inner = Inner {
             path: path.to_owned(),
             directory,
@@ -134,6 +136,7 @@ impl Store {
             durable: AtomicU64::new(root.version.get()),
             coordination,
             ages: Arc::default(),
+            caches,
             commits: Watchdog::new("commit"),
             looks: Watchdog::new("snapshot"),
             asking: AtomicUsize::new(0),
@@ -145,7 +148,10 @@ impl Store {
 
     /// Begins what goes on beside the calls of a handle that stays open.
     fn kept(self) -> Self {
-        let is_kept = self.inner.registration.is_some() || self.inner.options.role != Role::Reader;
+        let options = &self.inner.options;
+        let is_kept = self.inner.registration.is_some()
+            || options.role != Role::Reader
+            || options.catch_up == CatchUp::Background;
         let keeper = is_kept.then(|| Arc::new(Keeper::start(&self.inner)));
         Self { _keeper: keeper, inner: self.inner }
     }

@@ -1,14 +1,28 @@
 //! The namespaces of a snapshot that were looked up already.
 
 use std::ops::Deref;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use cohab_cache::Space;
 use cohab_namespace::{Contents, Record};
 
 /// How many are kept; those that follow are looked up every time.
 const KEPT_MAX: usize = 16;
 
-type Namespace = (Record, Contents);
+/// A namespace as a snapshot shows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Namespace {
+    pub(crate) record: Record,
+    pub(crate) contents: Contents,
+    /// Where its values are cached, once that was asked for.
+    pub(crate) space: OnceLock<Arc<Space>>,
+}
+
+impl Namespace {
+    pub(crate) fn new(record: Record, contents: Contents) -> Self {
+        Self { record, contents, space: OnceLock::new() }
+    }
+}
 
 /// A list that only grows, so that it is read without a lock and lent for as long as the snapshot lives.
 #[derive(Debug)]
@@ -45,7 +59,7 @@ impl Namespaces {
     #[inline]
     pub(crate) fn find(&self, name: &str) -> Option<Found<'_>> {
         let kept = self.slots.iter().map_while(OnceLock::get);
-        kept.map(|kept| &**kept).find(|(record, _)| record.metadata.name.as_str() == name).map(Found::Kept)
+        kept.map(|kept| &**kept).find(|kept| kept.record.metadata.name.as_str() == name).map(Found::Kept)
     }
 
     /// Keeps a namespace if there is room. Of two threads that keep the same, each may take a slot.

@@ -1,5 +1,6 @@
 //! How a store is opened.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -13,7 +14,7 @@ use cohab_registry::Home;
 
 use crate::identity::Identity;
 use crate::layout::TABLES;
-use crate::{Freshness, Result, Retention, Role, RoleChange, Stall, Store};
+use crate::{Cache, CachePolicy, Freshness, Result, Retention, Role, RoleChange, Stall, Store};
 
 type OnRole = Arc<dyn Fn(&RoleChange) + Send + Sync>;
 type OnStall = Arc<dyn Fn(&Stall) + Send + Sync>;
@@ -27,6 +28,17 @@ pub enum Mapping {
     On,
     /// By system call; an I/O error of the disk is an [`Error`](crate::Error).
     Off,
+}
+
+/// Who brings the cache up to date after a commit of another process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum CatchUp {
+    /// The next who reads the namespace: it goes through what was written, up to a bound, and drops that.
+    #[default]
+    OnRead,
+    /// A thread that is woken by the commit, so that reads find it done.
+    Background,
 }
 
 /// Settings for opening a store; see [`Store::options`].
@@ -47,6 +59,9 @@ pub struct Options {
     pub(crate) stall_after: Duration,
     pub(crate) on_role: Option<OnRole>,
     pub(crate) on_stall: Option<OnStall>,
+    pub(crate) cache: Option<Cache>,
+    pub(crate) cache_policies: BTreeMap<Box<str>, CachePolicy>,
+    pub(crate) catch_up: CatchUp,
     pub(crate) engine: cohab_engine::Options,
 }
 
@@ -67,6 +82,9 @@ impl Default for Options {
             stall_after: STALL_AFTER,
             on_role: None,
             on_stall: None,
+            cache: None,
+            cache_policies: BTreeMap::new(),
+            catch_up: CatchUp::default(),
             engine: cohab_engine::Options::new(TABLES).cache_bytes(CACHE_BYTES),
         }
     }
@@ -201,6 +219,29 @@ impl Options {
     #[must_use]
     pub fn retention(mut self, retention: Retention) -> Self {
         self.retention = retention;
+        self
+    }
+
+    /// Sets the cache that values are kept in by those who read through it ([`Store::cached`]). Handles that are given
+    /// the same one, of this store or another, share its budget. Default: one of 64 MiB for each handle, which
+    /// occupies nothing until it is used.
+    #[must_use]
+    pub fn cache(mut self, cache: Cache) -> Self {
+        self.cache = Some(cache);
+        self
+    }
+
+    /// Sets how values of the namespace of a name are cached. Default: [`CachePolicy::Shared`].
+    #[must_use]
+    pub fn cache_policy(mut self, namespace: impl Into<Box<str>>, policy: CachePolicy) -> Self {
+        self.cache_policies.insert(namespace.into(), policy);
+        self
+    }
+
+    /// Sets who brings the cache up to date after a commit of another process. Default: [`CatchUp::OnRead`].
+    #[must_use]
+    pub fn catch_up(mut self, catch_up: CatchUp) -> Self {
+        self.catch_up = catch_up;
         self
     }
 

@@ -12,10 +12,11 @@ use cohab_namespace::catalog::{
 use cohab_namespace::{Contents, Dropped, History, Record};
 
 use crate::ages::Age;
+use crate::caches::Caches;
 use crate::commit::no_namespace;
 use crate::layout::{CATALOG, prefix_end};
 use crate::maintain::reclaiming;
-use crate::opened::{Found, Namespaces};
+use crate::opened::{Found, Namespace, Namespaces};
 use crate::store::{Inner, read_root};
 use crate::view::{Direction, NamespaceView, Value};
 use crate::{Digest, Error, Name, Result};
@@ -35,6 +36,7 @@ pub(crate) struct State {
     age: Age,
     /// The namespaces that were asked for, so that they are looked up once.
     namespaces: Namespaces,
+    pub(crate) caches: Arc<Caches>,
 }
 
 impl State {
@@ -119,7 +121,8 @@ impl Snapshot {
     pub(crate) fn open(engine: cohab_engine::Snapshot, inner: &Inner) -> Result<Self> {
         let root = read_root(&engine)?.ok_or_else(|| Error::corrupt("the store's own row is missing"))?;
         let age = inner.ages.begin(root.version, inner.options.clock.now());
-        Ok(Self { state: Arc::new(State { engine, root, age, namespaces: Namespaces::default() }) })
+        let (namespaces, caches) = (Namespaces::default(), inner.caches.clone());
+        Ok(Self { state: Arc::new(State { engine, root, age, namespaces, caches }) })
     }
 
     pub(crate) fn state(&self) -> &State {
@@ -183,19 +186,19 @@ impl Snapshot {
     }
 
     #[cold]
-    fn look_up(&self, name: &str) -> Result<(Record, Contents)> {
+    fn look_up(&self, name: &str) -> Result<Namespace> {
         let name = Name::new(name)?;
         let row = self.state.engine()?.get(CATALOG, &name_key(&name))?;
         let id = NamespaceId::decode(&row.ok_or_else(|| no_namespace(name.as_str()))?)?;
         self.load(id)
     }
 
-    fn load(&self, id: NamespaceId) -> Result<(Record, Contents)> {
+    fn load(&self, id: NamespaceId) -> Result<Namespace> {
         let lost = || Error::corrupt(format!("the catalogue has no record of namespace #{id}"));
         let engine = self.state.engine()?;
         let record = engine.get(CATALOG, &record_key(id))?.ok_or_else(lost)?;
         let contents = engine.get(CATALOG, &contents_key(id))?.ok_or_else(lost)?;
-        Ok((Record::decode(&record)?, Contents::decode(&contents)?))
+        Ok(Namespace::new(Record::decode(&record)?, Contents::decode(&contents)?))
     }
 
     /// Returns a namespace by its identity, also one that lies in the trash.

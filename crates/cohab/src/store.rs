@@ -15,6 +15,7 @@ use cohab_namespace::catalog::{ROOT_KEY, Root, Stored};
 use cohab_registry::Registration;
 
 use crate::ages::Ages;
+use crate::caches::Caches;
 use crate::commit;
 use crate::coordination::Coordination;
 use crate::directory::{Card, Directory};
@@ -55,6 +56,7 @@ pub(crate) struct Inner {
     pub(crate) durable: AtomicU64,
     pub(crate) coordination: Option<Coordination>,
     pub(crate) ages: Arc<Ages>,
+    pub(crate) caches: Arc<Caches>,
     pub(crate) commits: Watchdog,
     pub(crate) looks: Watchdog,
     /// How many threads ask for the writer's role through this handle.

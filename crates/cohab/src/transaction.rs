@@ -36,8 +36,11 @@ impl Ledger {
         self.record.get_or_insert_with(|| RecordWriter::begin(&self.header))
     }
 
-    /// Notes that data of a namespace changes.
-    fn touch(&mut self, open: &mut Open) -> &mut RecordWriter {
+    /// Notes that a key of a namespace changes.
+    fn touch(&mut self, open: &mut Open, key: &[u8]) -> &mut RecordWriter {
+        if let Some(written) = &mut open.written {
+            written.add(key);
+        }
         if open.changed_in != Some(self.header.version) {
             open.changed_in = Some(self.header.version);
             open.unrecorded = 0;
@@ -197,7 +200,7 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
             let (tx, open) = commit.split(id);
             let full = open.record.metadata.history == History::Full;
             let version = version_prefix(ledger.header.version);
-            let record = ledger.touch(open);
+            let record = ledger.touch(open, key);
             match tx.insert(DATA, &row, &[&version, value])? {
                 Some(stored) => {
                     let (before_version, before) = split_value(&stored);
@@ -222,7 +225,7 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
             let Some(stored) = tx.remove(DATA, &row)? else { return Ok(false) };
             let (before_version, before) = split_value(stored);
             open.contents.remove(key, before);
-            let record = ledger.touch(open);
+            let record = ledger.touch(open, key);
             if open.record.metadata.history == History::Full {
                 record.change(id, Change::Delete { key, before, before_version });
             } else {

@@ -31,6 +31,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod cached;
 mod codec;
 mod key;
 
@@ -38,6 +39,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
 
+pub use cached::TypedCached;
 #[cfg(feature = "json")]
 pub use codec::Json;
 pub use codec::{Codec, Postcard};

@@ -2,12 +2,15 @@
 
 use std::fmt;
 use std::ops::{Bound, Deref};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use cohab_cache::{At, Lookup, Space};
 use cohab_core::Version;
 pub use cohab_engine::Direction;
 use cohab_namespace::{Contents, Metadata, Record};
 
+use crate::caches;
 use crate::layout::{DATA, DataRange, data_key, prefix_end, split_value, user_key};
 use crate::opened::Found;
 use crate::range::KeyRange;
@@ -25,7 +28,7 @@ pub struct NamespaceView<'s> {
 impl<'s> NamespaceView<'s> {
     #[inline]
     pub(crate) fn new(state: &'s State, namespace: Found<'s>) -> Self {
-        Self { state, id: namespace.0.id, namespace }
+        Self { state, id: namespace.record.id, namespace }
     }
 
     /// Returns the namespace's identity.
@@ -35,26 +38,26 @@ impl<'s> NamespaceView<'s> {
 
     /// Returns what people say about it.
     pub fn metadata(&self) -> &Metadata {
-        &self.namespace.0.metadata
+        &self.namespace.record.metadata
     }
 
     /// Returns everything that is known of it.
     pub fn info(&self) -> NamespaceInfo {
-        NamespaceInfo::new(self.namespace.0.clone(), self.namespace.1)
+        NamespaceInfo::new(self.namespace.record.clone(), self.namespace.contents)
     }
 
     pub(crate) fn into_parts(self) -> (Record, Contents) {
-        (*self.namespace).clone()
+        (self.namespace.record.clone(), self.namespace.contents)
     }
 
     /// Returns how many keys it holds. Cost: none, whatever the size.
     pub fn count(&self) -> u64 {
-        self.namespace.1.keys
+        self.namespace.contents.keys
     }
 
     /// Returns the digest of its keys and values. Cost: none, whatever the size.
     pub fn digest(&self) -> Digest {
-        self.namespace.1.digest
+        self.namespace.contents.digest
     }
 
     /// Reads a key's value, verified, without copying it. Cost: one walk down the tree.
@@ -66,6 +69,54 @@ impl<'s> NamespaceView<'s> {
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value<'s>>> {
         let row = data_key(self.id, key.as_ref())?;
         Ok(self.state.engine()?.get(DATA, &row)?.map(Value::new))
+    }
+
+    /// Reads a key's value through the cache, where it stays for the next read of any snapshot that shows the same, and
+    /// returns it as a reference count of what is kept there. Verified when it was read from the file.
+    ///
+    /// Cost: some hundred nanoseconds where the cache knows the value or that there is none, otherwise that of
+    /// [`get`](Self::get) and a copy. The first such read after a commit that changed the namespace goes through what it
+    /// wrote, and drops that from the cache.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get`](Self::get).
+    pub fn get_bytes(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>> {
+        let key = key.as_ref();
+        let (space, at) = self.cached()?;
+        match space.get(key, at) {
+            Lookup::Value(value) => Ok(Some(value)),
+            Lookup::Absent => Ok(None),
+            Lookup::Unknown => self.fill(space, at, key, |value| value.map(Value::to_bytes)),
+        }
+    }
+
+    /// Returns where the namespace's values are cached, and where in its history they are read, having made sure that
+    /// the cache can answer there.
+    pub(crate) fn cached(&self) -> Result<(&Arc<Space>, At)> {
+        // An expired snapshot reads no more, whatever the cache could tell.
+        self.state.engine()?;
+        let at = At { version: self.state.root.version, changed: self.namespace.contents.data_version };
+        let space = self.namespace.space.get_or_init(|| {
+            self.state.caches.space(self.id, self.namespace.record.metadata.name.as_str(), at)
+        });
+        if space.is_behind(at) {
+            caches::catch_up(space, self.state, self.id, at);
+        }
+        Ok((space, at))
+    }
+
+    /// Reads a key from the file, keeps in the cache what was found, and hands it on.
+    pub(crate) fn fill<R>(
+        &self,
+        space: &Space,
+        at: At,
+        key: &[u8],
+        f: impl FnOnce(Option<&Value<'s>>) -> R,
+    ) -> Result<R> {
+        let value = self.get(key)?;
+        space.fill(key, value.as_ref().map(|value| (value.version(), &**value)), at);
+        Ok(f(value.as_ref()))
     }
 
     /// Reads several keys and returns their values in the same order.
@@ -106,15 +157,15 @@ impl<'s> NamespaceView<'s> {
         let entries = self.state.engine()?.range(DATA, range.bounds(), direction)?;
         // Reading all of it, the number of entries is known beforehand, which shows a page that was skipped.
         let is_all = matches!(bounds, (Bound::Unbounded, Bound::Unbounded));
-        Ok(Range::new(entries, is_all.then_some((self.id, self.namespace.1.keys))))
+        Ok(Range::new(entries, is_all.then_some((self.id, self.namespace.contents.keys))))
     }
 }
 
 impl fmt::Debug for NamespaceView<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NamespaceView")
-            .field("record", &self.namespace.0)
-            .field("contents", &self.namespace.1)
+            .field("record", &self.namespace.record)
+            .field("contents", &self.namespace.contents)
             .finish()
     }
 }

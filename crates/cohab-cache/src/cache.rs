@@ -1,0 +1,126 @@
+//! A process's cache: the budget, and the spaces that share it.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crossbeam::utils::CachePadded;
+use rapidhash::v3::{RapidSecrets, rapidhash_v3_inline};
+
+use crate::counts::Ledger;
+use crate::shelf::Shelf;
+use crate::space::Space;
+use crate::sync::{Mutex, PoisonError};
+
+/// How many locks fills and invalidations share, each key having one of them.
+const LOCKS: usize = 64;
+
+/// How the entries of a space are kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Policy {
+    /// Within the cache's common budget.
+    #[default]
+    Shared,
+    /// Within a budget of its own, in bytes, which the common one is reduced by. It gets what is left if that is less.
+    Own(usize),
+    /// Within the common budget, but never evicted for others' sake. Half of the budget at most is kept like this;
+    /// what is beyond it is kept as if it were [`Shared`](Self::Shared).
+    Pinned,
+    /// Not at all.
+    Off,
+}
+
+/// A cache that any number of stores and threads share. Clones are the same cache.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) common: Shelf,
+    pub(crate) ledger: Arc<Ledger>,
+    budget: usize,
+    /// What the common shelf was reduced by.
+    reserved: AtomicU64,
+    next_space: AtomicU32,
+    /// Unknown outside, so that nobody can choose keys that meet in one place.
+    secrets: RapidSecrets,
+    locks: Box<[CachePadded<Mutex<()>>]>,
+}
+
+impl Cache {
+    /// Makes a cache that occupies up to so many bytes, bookkeeping included. Nothing is allocated beforehand.
+    pub fn new(bytes: usize) -> Self {
+        let ledger = Arc::<Ledger>::default();
+        let shared = Shared {
+            common: Shelf::new(bytes, ledger.clone()),
+            ledger,
+            budget: bytes,
+            reserved: AtomicU64::new(0),
+            next_space: AtomicU32::new(0),
+            secrets: RapidSecrets::seed(RandomState::new().hash_one(0)),
+            locks: (0..LOCKS).map(|_| CachePadded::new(Mutex::new(()))).collect(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Returns how many bytes it may occupy.
+    pub fn budget(&self) -> usize {
+        self.shared.budget
+    }
+
+    /// Returns how many bytes it occupies, bookkeeping included, but for spaces with a budget of their own.
+    pub fn bytes(&self) -> u64 {
+        self.shared.common.occupied() + self.shared.common.bookkeeping()
+    }
+
+    /// Makes a space for the entries of one namespace of one store.
+    ///
+    /// When the space is dropped its entries can be found no more; they go as others need their room.
+    pub fn space(&self, policy: Policy) -> Space {
+        Space::new(self.shared.clone(), policy)
+    }
+}
+
+impl Shared {
+    /// Returns a number that no other space has.
+    pub(crate) fn number(&self) -> u32 {
+        self.next_space.fetch_add(1, Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
+        rapidhash_v3_inline::<true, false, false>(key, &self.secrets)
+    }
+
+    /// Runs a fill or an invalidation of a key alone.
+    pub(crate) fn alone<T>(&self, hash: u64, f: impl FnOnce() -> T) -> T {
+        let lock = &self.locks[(hash >> 32) as usize % LOCKS];
+        let _alone = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        f()
+    }
+
+    /// Takes a part of the common budget away, as far as there is one.
+    pub(crate) fn reserve(&self, bytes: usize) -> usize {
+        let left = |reserved: u64| (self.budget as u64).saturating_sub(reserved);
+        let take = |reserved: u64| Some(reserved + left(reserved).min(bytes as u64));
+        let reserved = self.reserved.fetch_update(Ordering::AcqRel, Ordering::Acquire, take);
+        let before = reserved.unwrap_or_else(|reserved| reserved);
+        let granted = left(before).min(bytes as u64);
+        self.common.set_budget(left(before + granted));
+        usize::try_from(granted).unwrap_or(usize::MAX)
+    }
+
+    /// Gives a part of the common budget back.
+    pub(crate) fn release(&self, bytes: usize) {
+        let before = self.reserved.fetch_sub(bytes as u64, Ordering::AcqRel);
+        self.common.set_budget(self.budget as u64 - (before - bytes as u64));
+    }
+
+    /// Returns how much may be pinned.
+    pub(crate) fn pinned_max(&self) -> u64 {
+        self.budget as u64 / 2
+    }
+}

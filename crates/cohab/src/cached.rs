@@ -1,0 +1,193 @@
+//! A namespace as it is now, read through the cache.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use cohab_cache::{At, Lookup, Space, Stats};
+use cohab_core::{NamespaceId, Version};
+
+use crate::coordination::NAMES_CHANGED;
+use crate::latest::Sight;
+use crate::store::Inner;
+use crate::{Freshness, Name, Result, Snapshot, Store};
+
+/// A namespace as it is now, read through the versioned cache.
+///
+/// Every read is as fresh as one from a new [`Store::snapshot`] would be: it sees every commit that was published when it
+/// began, in whatever process. Reads do not go back, neither among themselves nor behind a snapshot that the handle has
+/// shown. What several reads find may be of different versions; those who need one version take a snapshot, and
+/// read through the same cache with [`NamespaceView::get_bytes`](crate::NamespaceView::get_bytes).
+///
+/// The name is looked up again after it was given to another namespace. Clones share what they know.
+#[derive(Clone)]
+pub struct Cached {
+    inner: Arc<Inner>,
+    name: Arc<Name>,
+    view: Arc<ArcSwapOption<View>>,
+}
+
+/// What the reads between two commits have in common.
+struct View {
+    id: NamespaceId,
+    space: Arc<Space>,
+    at: At,
+    /// The version at which the name was looked up.
+    named: Version,
+    sight: Sight,
+}
+
+impl Store {
+    /// Returns a namespace to read from as it is now, through the cache.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = cohab::Store::open(dir.path().join("store"))?;
+    /// store.write(|tx| {
+    ///     tx.create_namespace("flags")?;
+    ///     tx.put("flags", "dark-mode", "on")
+    /// })?;
+    /// let flags = store.cached("flags")?;
+    /// assert_eq!(flags.get("dark-mode")?.as_deref(), Some(&b"on"[..]));
+    /// assert_eq!(flags.get_with("dark-mode", |value| value.map(<[u8]>::len))?, Some(2));
+    ///
+    /// store.write(|tx| tx.put("flags", "dark-mode", "off"))?;
+    /// assert_eq!(flags.get("dark-mode")?.as_deref(), Some(&b"off"[..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`Snapshot::namespace`](crate::Snapshot::namespace).
+    pub fn cached(&self, namespace: impl AsRef<str>) -> Result<Cached> {
+        let name = Arc::new(Name::new(namespace.as_ref())?);
+        let cached = Cached { inner: self.inner.clone(), name, view: Arc::default() };
+        cached.look()?;
+        Ok(cached)
+    }
+}
+
+impl Cached {
+    /// Returns the name that it was asked for by.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Reads a key's value, as a reference count of what is kept.
+    ///
+    /// Cost, if the cache knows the value or that there is none: a load from memory that is shared with the writer, a
+    /// look at the clock and a probe; no system call and no allocation. Otherwise that of a read from a new snapshot,
+    /// and a copy.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`](crate::Kind::NotFound) if there is no such namespace any more; otherwise as for
+    /// [`Store::snapshot`] and [`NamespaceView::get`](crate::NamespaceView::get).
+    #[inline]
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>> {
+        let key = key.as_ref();
+        match self.probe(|space, at| space.get(key, at)) {
+            Lookup::Value(value) => Ok(Some(value)),
+            Lookup::Absent => Ok(None),
+            Lookup::Unknown => self.read(|snapshot| snapshot.namespace(&*self.name)?.get_bytes(key)),
+        }
+    }
+
+    /// Reads a key's value and lends it to a function, without copying it even where the cache does not know it.
+    ///
+    /// No lock is held meanwhile: the function may read and write what it likes.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get`](Self::get).
+    #[inline]
+    pub fn get_with<R>(&self, key: impl AsRef<[u8]>, f: impl FnOnce(Option<&[u8]>) -> R) -> Result<R> {
+        let key = key.as_ref();
+        match self.probe(|space, at| space.get(key, at)) {
+            Lookup::Value(value) => Ok(f(Some(&value))),
+            Lookup::Absent => Ok(f(None)),
+            Lookup::Unknown => self.read(|snapshot| {
+                let namespace = snapshot.namespace(&*self.name)?;
+                let (space, at) = namespace.cached()?;
+                // The cache may know by now; it would not be asked for long.
+                namespace.fill(space, at, key, |value| f(value.map(|value| &**value)))
+            }),
+        }
+    }
+
+    /// Returns what happened in the namespace's cache so far, and what it holds.
+    pub fn stats(&self) -> Stats {
+        self.view.load().as_ref().map(|view| view.space.stats()).unwrap_or_default()
+    }
+
+    /// Asks the cache, if what is known of the store's state still holds.
+    #[inline]
+    pub(crate) fn probe<T>(&self, ask: impl FnOnce(&Space, At) -> Lookup<T>) -> Lookup<T> {
+        let inner = &*self.inner;
+        let view = self.view.load();
+        if let Some(view) = &*view
+            && view.sight.suits(inner, inner.options.freshness)
+            && view.sight.version >= inner.seen()
+            && inner.process.is_current()
+        {
+            return ask(&view.space, view.at);
+        }
+        drop(view);
+        match self.follow() {
+            Some(view) => ask(&view.space, view.at),
+            None => Lookup::Unknown,
+        }
+    }
+
+    /// Reads from the snapshot that is as new as it has to be.
+    #[cold]
+    pub(crate) fn read<R>(&self, read: impl FnOnce(&Snapshot) -> Result<R>) -> Result<R> {
+        read(&self.look()?)
+    }
+
+    /// Goes with what the page says, if neither the namespace nor its name has changed: a commit elsewhere costs a few
+    /// loads.
+    #[cold]
+    fn follow(&self) -> Option<Arc<View>> {
+        let inner = &*self.inner;
+        if inner.options.freshness != Freshness::Latest || !inner.process.is_current() {
+            return None;
+        }
+        let view = self.view.load_full()?;
+        let horizon = view.space.horizon();
+        let sight = view.sight.followed(&[(view.id, horizon), (NAMES_CHANGED, view.named)])?;
+        if sight.version < inner.seen() {
+            return None;
+        }
+        // Whatever the namespace's last change was, it is not after the horizon, nor after what is published.
+        let at = At { version: sight.version, changed: horizon.min(sight.version) };
+        let view = Arc::new(View { id: view.id, space: view.space.clone(), at, named: view.named, sight });
+        self.view.store(Some(view.clone()));
+        Some(view)
+    }
+
+    /// Looks into the store.
+    fn look(&self) -> Result<Snapshot> {
+        let (snapshot, sight) = self.inner.sighted(self.inner.options.freshness)?;
+        let version = snapshot.version();
+        let namespace = snapshot.namespace(&*self.name)?;
+        let (space, at) = namespace.cached()?;
+        let is_known = |view: &View| view.at.version == version && view.sight.is_same(&sight);
+        if !self.view.load().as_ref().is_some_and(|view| is_known(view)) {
+            let (id, space) = (namespace.id(), space.clone());
+            self.view.store(Some(Arc::new(View { id, space, at, named: version, sight })));
+        }
+        Ok(snapshot)
+    }
+}
+
+impl fmt::Debug for Cached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let view = self.view.load();
+        f.debug_struct("Cached")
+            .field("name", &self.name)
+            .field("version", &view.as_ref().map(|view| view.at.version))
+            .finish_non_exhaustive()
+    }
+}
