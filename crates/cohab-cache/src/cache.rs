@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crossbeam::utils::CachePadded;
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_inline};
@@ -43,7 +43,7 @@ pub(crate) struct Shared {
     pub(crate) ledger: Arc<Ledger>,
     budget: usize,
     /// What the common shelf was reduced by.
-    reserved: AtomicU64,
+    reserved: Mutex<usize>,
     next_space: AtomicU32,
     /// Unknown outside, so that nobody can choose keys that meet in one place.
     secrets: RapidSecrets,
@@ -58,7 +58,7 @@ impl Cache {
             common: Shelf::new(bytes, ledger.clone()),
             ledger,
             budget: bytes,
-            reserved: AtomicU64::new(0),
+            reserved: Mutex::new(0),
             next_space: AtomicU32::new(0),
             secrets: RapidSecrets::seed(RandomState::new().hash_one(0)),
             locks: (0..LOCKS).map(|_| CachePadded::new(Mutex::new(()))).collect(),
@@ -104,19 +104,18 @@ impl Shared {
 
     /// Takes a part of the common budget away, as far as there is one.
     pub(crate) fn reserve(&self, bytes: usize) -> usize {
-        let left = |reserved: u64| (self.budget as u64).saturating_sub(reserved);
-        let take = |reserved: u64| Some(reserved + left(reserved).min(bytes as u64));
-        let reserved = self.reserved.fetch_update(Ordering::AcqRel, Ordering::Acquire, take);
-        let before = reserved.unwrap_or_else(|reserved| reserved);
-        let granted = left(before).min(bytes as u64);
-        self.common.set_budget(left(before + granted));
-        usize::try_from(granted).unwrap_or(usize::MAX)
+        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        let granted = bytes.min(self.budget - *reserved);
+        *reserved += granted;
+        self.common.set_budget((self.budget - *reserved) as u64);
+        granted
     }
 
     /// Gives a part of the common budget back.
     pub(crate) fn release(&self, bytes: usize) {
-        let before = self.reserved.fetch_sub(bytes as u64, Ordering::AcqRel);
-        self.common.set_budget(self.budget as u64 - (before - bytes as u64));
+        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        *reserved -= bytes;
+        self.common.set_budget((self.budget - *reserved) as u64);
     }
 
     /// Returns how much may be pinned.

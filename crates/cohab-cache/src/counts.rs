@@ -1,35 +1,69 @@
 //! What happened, counted without threads getting in each other's way.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crossbeam::utils::CachePadded;
 
-/// Threads beyond this many share a counter with another.
+use crate::block::Head;
+use crate::intervals::Intervals;
+
+/// So many threads at a time have a counter of their own.
 const STRIPES: usize = 16;
 
 /// A counter with a cache line for each thread.
 #[derive(Debug, Default)]
-pub(crate) struct Counter([CachePadded<AtomicU64>; STRIPES]);
+pub(crate) struct Counter {
+    own: [CachePadded<AtomicU64>; STRIPES],
+    /// Where the threads count that have no stripe.
+    others: CachePadded<AtomicU64>,
+}
 
 impl Counter {
     #[inline]
     pub(crate) fn count(&self) {
-        thread_local!(static STRIPE: usize = stripe());
-        // While a thread ends its stripe may be gone; any will do.
-        let stripe = STRIPE.try_with(|stripe| *stripe).unwrap_or(0);
-        self.0[stripe].fetch_add(1, Ordering::Relaxed);
+        thread_local!(static STRIPE: Stripe = Stripe::take());
+        // While a thread ends its stripe may be another's already.
+        match STRIPE.try_with(|stripe| stripe.0).ok().flatten() {
+            // Nobody else writes it, so it needs no exchange, which would hold up the loads behind it.
+            Some(stripe) => {
+                let own = &self.own[stripe];
+                own.store(own.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            }
+            None => _ = self.others.fetch_add(1, Ordering::Relaxed),
+        }
     }
 
     pub(crate) fn total(&self) -> u64 {
-        self.0.iter().map(|stripe| stripe.load(Ordering::Relaxed)).sum()
+        let own: u64 = self.own.iter().map(|stripe| stripe.load(Ordering::Relaxed)).sum();
+        own + self.others.load(Ordering::Relaxed)
     }
 }
 
-fn stripe() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES
+/// A thread's stripe, which the next thread may have when this one has ended.
+struct Stripe(Option<usize>);
+
+/// Which stripes are taken.
+static TAKEN: Mutex<[bool; STRIPES]> = Mutex::new([false; STRIPES]);
+
+impl Stripe {
+    fn take() -> Self {
+        let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = taken.iter().position(|is_taken| !is_taken);
+        if let Some(free) = free {
+            taken[free] = true;
+        }
+        Self(free)
+    }
+}
+
+impl Drop for Stripe {
+    fn drop(&mut self) {
+        if let Some(stripe) = self.0 {
+            TAKEN.lock().unwrap_or_else(PoisonError::into_inner)[stripe] = false;
+        }
+    }
 }
 
 /// What is counted for each space.
@@ -51,40 +85,62 @@ impl Counts {
     }
 }
 
-/// The counts of all spaces that are in use, by their number.
+/// What is known of all spaces that are in use, by their number.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger(RwLock<HashMap<u32, Arc<Counts>>>);
+pub(crate) struct Ledger {
+    spaces: RwLock<HashMap<u32, Account>>,
+    pinned_bytes: AtomicU64,
+}
+
+type Account = (Arc<Counts>, Arc<Intervals>);
 
 impl Ledger {
-    pub(crate) fn open(&self, space: u32) -> Arc<Counts> {
-        let counts = Arc::<Counts>::default();
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(space, counts.clone());
-        counts
+    pub(crate) fn open(&self, space: u32) -> Account {
+        let (counts, intervals) = (Arc::<Counts>::default(), Arc::new(Intervals::new()));
+        let mut spaces = self.spaces.write().unwrap_or_else(PoisonError::into_inner);
+        spaces.insert(space, (counts.clone(), intervals.clone()));
+        (counts, intervals)
     }
 
     pub(crate) fn close(&self, space: u32) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&space);
+        self.spaces.write().unwrap_or_else(PoisonError::into_inner).remove(&space);
     }
 
-    pub(crate) fn add(&self, space: u32, bytes: u64) {
-        self.with(space, |counts| {
+    pub(crate) fn add(&self, entry: &Head, bytes: u64) {
+        if entry.is_pinned() {
+            self.pinned_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        self.with(entry, |counts, _| {
             counts.entries.fetch_add(1, Ordering::Relaxed);
             counts.bytes.fetch_add(bytes, Ordering::Relaxed);
         });
     }
 
-    pub(crate) fn remove(&self, space: u32, bytes: u64, is_evicted: bool) {
-        self.with(space, |counts| {
+    pub(crate) fn remove(&self, entry: &Head, bytes: u64, is_evicted: bool) {
+        if entry.is_pinned() {
+            self.pinned_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        self.with(entry, |counts, _| {
             counts.entries.fetch_sub(1, Ordering::Relaxed);
             counts.bytes.fetch_sub(bytes, Ordering::Relaxed);
             counts.evictions.fetch_add(u64::from(is_evicted), Ordering::Relaxed);
         });
     }
 
-    fn with(&self, space: u32, f: impl FnOnce(&Counts)) {
+    /// Returns whether an entry may not go: one that is pinned, as long as it can still answer anybody.
+    pub(crate) fn is_pinned(&self, entry: &Head) -> bool {
+        let is_current = |intervals: &Intervals| entry.tenant().generation() == intervals.generation();
+        entry.is_pinned() && self.with(entry, |_, intervals| is_current(intervals)).unwrap_or(false)
+    }
+
+    /// Returns what pinned entries of all spaces occupy.
+    pub(crate) fn pinned_bytes(&self) -> u64 {
+        self.pinned_bytes.load(Ordering::Relaxed)
+    }
+
+    fn with<T>(&self, entry: &Head, f: impl FnOnce(&Counts, &Intervals) -> T) -> Option<T> {
+        let spaces = self.spaces.read().unwrap_or_else(PoisonError::into_inner);
         // What a space leaves behind when it is closed is nobody's any more.
-        if let Some(counts) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&space) {
-            f(counts);
-        }
+        spaces.get(&entry.tenant().space()).map(|(counts, intervals)| f(counts, intervals))
     }
 }

@@ -55,16 +55,20 @@
 //! - A value that takes more than half of a shard's budget (a 64th of the whole, 4 MiB for small ones) is not kept.
 //! - What entries occupy is computed from the usual allocators' rounding, not asked for.
 
+mod block;
 mod cache;
 mod counts;
 mod doorkeeper;
-mod entry;
+mod index;
 mod intervals;
+mod published;
 mod shelf;
 mod space;
 mod sync;
 
+pub use block::Lookup;
 pub use cache::{Cache, Policy};
-pub use entry::Lookup;
+pub use crossbeam::epoch::{Guard, pin};
 pub use intervals::At;
+pub use published::Published;
 pub use space::{Space, Stats};

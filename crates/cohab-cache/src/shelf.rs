@@ -1,23 +1,31 @@
-//! Where entries lie until they have to make room: a quick_cache within a budget in bytes.
+//! Where entries lie until they have to make room: a quick_cache within a budget in bytes, and an index in front of it
+//! that is read without locks.
+//!
+//! The shelf owns its entries. One leaves it in three steps: out of quick_cache, out of the index, and, when nobody is
+//! left who was pinned by then and may be looking at it, out of memory.
+
+#![expect(unsafe_code, reason = "entries are kept and found by their addresses")]
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crossbeam::epoch::Guard;
 use quick_cache::sync::Cache;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 use smallvec::SmallVec;
 
+use crate::block::{Address, Entry, Head};
 use crate::counts::Ledger;
 use crate::doorkeeper::Doorkeeper;
-use crate::entry::Entry;
+use crate::index::Index;
 
 /// How often the budget is compared with what the bookkeeping has grown to, in fills.
 const REBALANCE_EVERY: u64 = 4096;
 
 #[derive(Debug)]
 pub(crate) struct Shelf {
-    entries: Cache<u64, Entry, HeapBytes, Hashed, Account>,
+    entries: Cache<u64, Address, HeapBytes, Hashed, Account>,
     doorkeeper: Doorkeeper,
     /// What may be occupied, bookkeeping included.
     budget: AtomicU64,
@@ -37,7 +45,7 @@ impl Shelf {
             .weight_capacity(budget as u64)
             .build()
             .expect("everything that has to be given is");
-        let account = Account { occupied: Arc::default(), ledger };
+        let account = Account { occupied: Arc::default(), index: Arc::new(Index::new(budget)), ledger };
         Self {
             entries: Cache::with_options(options, HeapBytes, Hashed, account.clone()),
             doorkeeper: Doorkeeper::new(budget),
@@ -48,9 +56,51 @@ impl Shelf {
         }
     }
 
+    /// Finds the entry of a hash that `is_it` holds for. It stays where it is for as long as the caller is pinned.
     #[inline]
-    pub(crate) fn get(&self, hash: u64) -> Option<Entry> {
-        self.entries.get(&hash)
+    pub(crate) fn find<'g>(
+        &self,
+        hash: u64,
+        _guard: &'g Guard,
+        is_it: impl Fn(&Head) -> bool,
+    ) -> Option<(Address, &'g Head)> {
+        // SAFETY: an entry is freed after it was taken out of the index, by when the caller was pinned.
+        let found = self.account.index.find(hash, |entry| is_it(unsafe { entry.head() }));
+        let entry = match found {
+            Some(entry) => entry,
+            None if self.account.index.is_partial() => self.find_shelved(hash, is_it)?,
+            None => return None,
+        };
+        // SAFETY: as above.
+        let head = unsafe { entry.head() };
+        if head.note_use() {
+            // Once after quick_cache has looked, which is all that it needs to know.
+            self.entries.get(&hash);
+        }
+        Some((entry, head))
+    }
+
+    /// Finds an entry that has no place in the index, and gives it one.
+    #[cold]
+    fn find_shelved(&self, hash: u64, is_it: impl Fn(&Head) -> bool) -> Option<Address> {
+        let mut found = None;
+        self.with(hash, |entry| {
+            // SAFETY: the shelf owns it, and cannot let go of it now.
+            found = is_it(unsafe { entry.head() }).then_some(entry);
+            if found.is_some() {
+                self.account.index.insert(hash, entry);
+            }
+        });
+        found
+    }
+
+    /// Shows the entry of a hash while nobody can take it out.
+    fn with(&self, hash: u64, f: impl FnOnce(Address)) {
+        // Its way to run something under the shard's lock.
+        self.entries.remove_if(&hash, |entry| {
+            f(*entry);
+            false
+        });
     }
 
     /// Returns whether a key that was missed is worth its place.
@@ -71,21 +121,26 @@ impl Shelf {
 
     /// Puts an entry in, in the place of one of the same hash, and at the cost of others if there is no room.
     pub(crate) fn insert(&self, hash: u64, entry: Entry) {
-        self.account.add(&entry);
-        let gone = self.entries.insert_with_lifecycle(hash, entry);
-        for (other, entry) in &gone {
-            self.account.remove(entry, *other != hash);
+        let entry = entry.into_address();
+        self.account.add(entry);
+        for (other, gone) in self.entries.insert_with_lifecycle(hash, entry) {
+            self.account.remove(gone, other != hash);
         }
-        if self.fills.fetch_add(1, Ordering::Relaxed) % REBALANCE_EVERY == REBALANCE_EVERY - 1 {
+        self.with(hash, |entry| self.account.index.insert(hash, entry));
+        let fills = self.fills.fetch_add(1, Ordering::Relaxed) + 1;
+        if fills.is_power_of_two() || fills.is_multiple_of(REBALANCE_EVERY) {
             self.rebalance();
         }
     }
 
-    /// Takes the entry out if it is one that `condition` holds for.
-    pub(crate) fn remove_if(&self, hash: u64, condition: impl FnOnce(&Entry) -> bool) -> Option<Entry> {
-        let (_, entry) = self.entries.remove_if(&hash, condition)?;
-        self.account.remove(&entry, false);
-        Some(entry)
+    /// Takes the entry out if it is one that `condition` holds for, and returns whether it was.
+    pub(crate) fn remove_if(&self, hash: u64, condition: impl FnOnce(&Head) -> bool) -> bool {
+        // SAFETY: the shelf owns it, and cannot let go of it while it looks.
+        let removed = self.entries.remove_if(&hash, |entry| condition(unsafe { entry.head() }));
+        let Some((_, entry)) = removed else { return false };
+        self.account.index.remove(hash, entry);
+        self.account.remove(entry, false);
+        true
     }
 
     /// Returns what entries occupy.
@@ -95,7 +150,8 @@ impl Shelf {
 
     /// Returns what it occupies besides entries.
     pub(crate) fn bookkeeping(&self) -> u64 {
-        (self.entries.memory_used().total() + self.doorkeeper.bytes()) as u64
+        let policy = self.entries.memory_used().total();
+        (policy + self.doorkeeper.bytes() + self.account.index.bytes()) as u64
     }
 
     pub(crate) fn set_budget(&self, budget: u64) {
@@ -106,10 +162,22 @@ impl Shelf {
     /// Leaves to entries what the bookkeeping does not need.
     fn rebalance(&self) {
         let capacity = self.budget.load(Ordering::Relaxed).saturating_sub(self.bookkeeping()).max(1);
-        let before = self.capacity.swap(capacity, Ordering::Relaxed);
+        let before = self.capacity.load(Ordering::Relaxed);
         // Smaller steps are not worth the locks.
         if before.abs_diff(capacity) > before / 128 {
+            self.capacity.store(capacity, Ordering::Relaxed);
+            // What has to go is not freed under the locks.
+            let _guard = crossbeam::epoch::pin();
             self.entries.set_capacity(capacity);
+        }
+    }
+}
+
+impl Drop for Shelf {
+    fn drop(&mut self) {
+        for (_, entry) in self.entries.drain() {
+            // SAFETY: the shelf owns it, and nobody has the shelf any more to find it with.
+            drop(unsafe { entry.into_entry() });
         }
     }
 }
@@ -118,9 +186,10 @@ impl Shelf {
 #[derive(Clone, Debug)]
 struct HeapBytes;
 
-impl Weighter<u64, Entry> for HeapBytes {
-    fn weight(&self, _hash: &u64, entry: &Entry) -> u64 {
-        entry.heap_bytes() as u64
+impl Weighter<u64, Address> for HeapBytes {
+    fn weight(&self, _hash: &u64, entry: &Address) -> u64 {
+        // SAFETY: asked for entries in the shelf, which owns them.
+        unsafe { entry.heap_bytes() as u64 }
     }
 }
 
@@ -163,42 +232,55 @@ impl Hasher for HashedKey {
 struct Account {
     /// What the shelf's entries occupy.
     occupied: Arc<AtomicU64>,
+    index: Arc<Index>,
     /// Whose they are.
     ledger: Arc<Ledger>,
 }
 
 impl Account {
-    fn add(&self, entry: &Entry) {
-        let bytes = entry.heap_bytes() as u64;
+    fn add(&self, entry: Address) {
+        // SAFETY: the caller has just made it.
+        let (bytes, head) = unsafe { (entry.heap_bytes() as u64, entry.head()) };
         self.occupied.fetch_add(bytes, Ordering::Relaxed);
-        self.ledger.add(entry.tenant().space(), bytes);
+        self.ledger.add(head, bytes);
     }
 
-    fn remove(&self, entry: &Entry, is_evicted: bool) {
-        let bytes = entry.heap_bytes() as u64;
-        self.occupied.fetch_sub(bytes, Ordering::Relaxed);
-        self.ledger.remove(entry.tenant().space(), bytes, is_evicted);
+    /// Accounts for an entry that is neither in quick_cache nor in the index any more, and has it freed.
+    fn remove(&self, entry: Address, is_evicted: bool) {
+        // SAFETY: it has been taken out, by the caller alone.
+        let (bytes, head) = unsafe { (entry.heap_bytes(), entry.head()) };
+        self.occupied.fetch_sub(bytes as u64, Ordering::Relaxed);
+        self.ledger.remove(head, bytes as u64, is_evicted);
+        let guard = crossbeam::epoch::pin();
+        // SAFETY: it is found no more, and runs when those who have found it are pinned no more.
+        let entry = unsafe { entry.into_entry() };
+        guard.defer(move || drop(entry));
     }
 }
 
-impl Lifecycle<u64, Entry> for Account {
-    /// What had to go, so that it is freed after the lock was.
-    type RequestState = SmallVec<[(u64, Entry); 2]>;
+impl Lifecycle<u64, Address> for Account {
+    /// What had to go, so that it is accounted for after the lock was let go of.
+    type RequestState = SmallVec<[(u64, Address); 2]>;
 
-    fn is_pinned(&self, _hash: &u64, entry: &Entry) -> bool {
-        entry.is_pinned()
+    fn is_pinned(&self, _hash: &u64, entry: &Address) -> bool {
+        // SAFETY: asked for entries in the shelf, which owns them.
+        let head = unsafe { entry.head() };
+        // Whatever was used since the last look has another chance.
+        head.was_used() || self.ledger.is_pinned(head)
     }
 
     fn begin_request(&self) -> Self::RequestState {
         SmallVec::new()
     }
 
-    fn on_evict(&self, gone: &mut Self::RequestState, hash: u64, entry: Entry) {
+    fn on_evict(&self, gone: &mut Self::RequestState, hash: u64, entry: Address) {
+        // Under the shard's lock, as whoever puts one into the index is.
+        self.index.remove(hash, entry);
         gone.push((hash, entry));
     }
 
     fn end_request(&self, gone: Self::RequestState) {
-        for (_, entry) in &gone {
+        for (_, entry) in gone {
             self.remove(entry, true);
         }
     }

@@ -1,20 +1,27 @@
 //! The entries of one namespace.
 
+#![expect(unsafe_code, reason = "entries are found by their addresses")]
+
 use std::any::{Any, TypeId};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use cohab_core::Version;
+use cohab_core::limits::KEY_BYTES_MAX;
+use crossbeam::epoch::Guard;
 
+use crate::block::{Address, Entry, Head, Label, Lookup, Tenant, chunk};
 use crate::cache::{Policy, Shared};
 use crate::counts::Counts;
-use crate::entry::{Entry, Head, Lookup, Tenant, chunk};
 use crate::intervals::{Advance, At, Intervals};
 use crate::shelf::Shelf;
 
 /// How many types the values of one space may be decoded as.
 const TYPES_MAX: usize = 8;
+
+/// A value of so many bytes is not freed along with others, but as soon as it can be.
+const LARGE: usize = 64 << 10;
 
 /// What is cached of one namespace of one store. Shared by all threads of the process.
 #[derive(Debug)]
@@ -24,7 +31,7 @@ pub struct Space {
     own: Option<Own>,
     policy: Policy,
     number: u32,
-    intervals: Intervals,
+    intervals: Arc<Intervals>,
     counts: Arc<Counts>,
     /// The types that values are kept decoded as; each has places of its own.
     types: [OnceLock<TypeId>; TYPES_MAX],
@@ -64,7 +71,7 @@ pub struct Stats {
 impl Space {
     pub(crate) fn new(shared: Arc<Shared>, policy: Policy) -> Self {
         let number = shared.number();
-        let counts = shared.ledger.open(number);
+        let (counts, intervals) = shared.ledger.open(number);
         let own = match policy {
             Policy::Own(bytes) => {
                 let granted = shared.reserve(bytes);
@@ -72,15 +79,7 @@ impl Space {
             }
             Policy::Shared | Policy::Pinned | Policy::Off => None,
         };
-        Self {
-            shared,
-            own,
-            policy,
-            number,
-            intervals: Intervals::new(),
-            counts,
-            types: [const { OnceLock::new() }; TYPES_MAX],
-        }
+        Self { shared, own, policy, number, intervals, counts, types: [const { OnceLock::new() }; TYPES_MAX] }
     }
 
     /// Returns how its entries are kept.
@@ -105,43 +104,61 @@ impl Space {
         at.changed > self.intervals.horizon()
     }
 
-    /// Answers a read, if there is an entry that holds for it.
+    /// Answers a read, if there is an entry that holds for it, with a reference count of the value.
     ///
-    /// Cost: one probe; neither a system call nor an allocation, and no lock outlives the call.
+    /// Cost: one probe; neither a system call nor an allocation nor a lock.
     #[inline]
     pub fn get(&self, key: &[u8], at: At) -> Lookup<Bytes> {
-        self.counted(self.probe(key, 0, at).map_or(Lookup::Unknown, Entry::into_value))
+        match self.lend(key, at, &crossbeam::epoch::pin()) {
+            Lookup::Value(value) => Lookup::Value(value.clone()),
+            Lookup::Absent => Lookup::Absent,
+            Lookup::Unknown => Lookup::Unknown,
+        }
     }
 
-    /// Answers a read with the value decoded, if it was kept in that type.
+    /// Answers a read by lending the value out for as long as the caller is [pinned](crate::pin).
+    ///
+    /// That is no lock, but what is dropped from the cache meanwhile is freed only afterwards.
     #[inline]
-    pub fn get_decoded<V: Send + Sync + 'static>(&self, key: &[u8], at: At) -> Lookup<Arc<V>> {
-        let found = self.place_of::<V>(false).and_then(|place| self.probe(key, place, at));
-        self.counted(found.map_or(Lookup::Unknown, Entry::into_decoded))
+    pub fn lend<'g>(&self, key: &[u8], at: At, guard: &'g Guard) -> Lookup<&'g Bytes> {
+        self.counted(self.probe(key, 0, at, guard).map_or(Lookup::Unknown, |(_, head)| head.value()))
+    }
+
+    /// Answers a read with the value as it was decoded by `C`, if it was kept like that.
+    #[inline]
+    pub fn get_decoded<V: Send + Sync + 'static, C: 'static>(&self, key: &[u8], at: At) -> Lookup<Arc<V>> {
+        let guard = crossbeam::epoch::pin();
+        let found = self.place_of::<(V, C)>(false).and_then(|place| self.probe(key, place, at, &guard));
+        self.counted(found.map_or(Lookup::Unknown, |(entry, _)| {
+            // SAFETY: found while pinned, which this still is.
+            unsafe { entry.decoded() }
+        }))
     }
 
     #[inline]
-    fn probe(&self, key: &[u8], place: u64, at: At) -> Option<Entry> {
+    fn probe<'g>(&self, key: &[u8], place: u64, at: At, guard: &'g Guard) -> Option<(Address, &'g Head)> {
         let generation = self.intervals.answering(at)?;
         let tenant = Tenant::new(self.number, generation);
-        let entry = self.shelf().get(self.hash(key, tenant, place))?;
-        if !entry.is_of(tenant, key) {
-            return None;
-        }
-        if entry.valid_from() > at.version {
+        let (entry, head) =
+            self.shelf().find(self.hash(key, tenant, place), guard, |head| head.is_of(tenant, key))?;
+        if head.valid_from() > at.version {
             Counts::add(&self.counts.refusals, 1);
             return None;
         }
-        Some(entry)
+        Some((entry, head))
     }
 
     #[inline]
     fn counted<T>(&self, found: Lookup<T>) -> Lookup<T> {
-        match found {
-            Lookup::Unknown => Counts::add(&self.counts.misses, 1),
-            Lookup::Value(_) | Lookup::Absent => self.counts.hits.count(),
+        if !matches!(found, Lookup::Unknown) {
+            self.counts.hits.count();
         }
         found
+    }
+
+    /// Counts a read that went to the store.
+    pub fn note_miss(&self) {
+        Counts::add(&self.counts.misses, 1);
     }
 
     /// Keeps what a read from a snapshot found: a value and the version that set it, or that there is none.
@@ -158,14 +175,14 @@ impl Space {
     /// Keeps a value decoded, as [`fill`](Self::fill) does. `value_bytes` is what it occupies, as near as is known.
     ///
     /// A space keeps values in [eight](Self::fill_decoded) types at most; those of further ones are not kept.
-    pub fn fill_decoded<V: Send + Sync + 'static>(
+    pub fn fill_decoded<V: Send + Sync + 'static, C: 'static>(
         &self,
         key: &[u8],
         found: Option<(Version, Arc<V>)>,
         value_bytes: usize,
         at: At,
     ) -> bool {
-        let Some(place) = self.place_of::<V>(true) else { return false };
+        let Some(place) = self.place_of::<(V, C)>(true) else { return false };
         let version = found.as_ref().map(|(version, _)| *version);
         let value = found.map(|(_, value)| value as Arc<dyn Any + Send + Sync>);
         let value_bytes = if value.is_some() { chunk(value_bytes + 2 * size_of::<usize>()) } else { 0 };
@@ -179,29 +196,35 @@ impl Space {
         version: Option<Version>,
         at: At,
         value_len: usize,
-        entry: impl FnOnce(&Head<'_>) -> Entry,
+        entry: impl FnOnce(&Label<'_>) -> Entry,
     ) -> bool {
-        if !self.is_on() || !self.shelf().fits(key.len() + value_len + 128) {
+        if !self.is_on() || key.len() > KEY_BYTES_MAX || !self.shelf().fits(key.len() + value_len + 128) {
             return false;
         }
         // An absent key has been absent since the namespace last changed, at least.
         let valid_from = version.unwrap_or(at.changed);
         debug_assert!(valid_from <= at.changed && at.changed <= at.version, "{valid_from:?} {at:?}");
         let hash = self.shared.hash(key);
-        let is_pinned = self.policy == Policy::Pinned
-            && self.counts.bytes.load(Ordering::Relaxed) < self.shared.pinned_max();
+        let is_pinned =
+            self.policy == Policy::Pinned && self.shared.ledger.pinned_bytes() < self.shared.pinned_max();
         if !is_pinned && !self.shelf().admits(hash ^ place) {
             return false;
         }
+        // Pinned all along: freeing what others have let go of may run their code, which is not to be under a lock.
+        let guard = crossbeam::epoch::pin();
         let is_kept = self.shared.alone(hash, || {
             let Some(generation) = self.intervals.filling(at) else { return false };
             let tenant = Tenant::new(self.number, generation);
-            let entry = entry(&Head { valid_from, tenant, is_pinned, key });
+            let entry = entry(&Label { valid_from, tenant, is_pinned, key });
             self.shelf().insert(mix(hash, tenant, place), entry);
             true
         });
         if !is_kept {
             Counts::add(&self.counts.refusals, 1);
+        } else if value_len >= LARGE {
+            // What had to go for it is as large, perhaps, and not to be left for later.
+            drop(guard);
+            crossbeam::epoch::pin().flush();
         }
         is_kept
     }
@@ -225,16 +248,14 @@ impl Space {
     /// Drops what was known of a key before a version.
     fn drop_key(&self, key: &[u8], version: Version) {
         let hash = self.shared.hash(key);
-        // Only the one who advances drops, and only that changes the generation.
-        let tenant = Tenant::new(self.number, self.intervals.generation());
-        let is_outdated = |entry: &Entry| entry.is_of(tenant, key) && entry.valid_from() < version;
         let gone = self.shared.alone(hash, || {
-            // Under the lock, so that a type which was new to whoever filled before is among them.
+            // Under the lock, so that whoever filled before has filled this generation.
+            let tenant = Tenant::new(self.number, self.intervals.generation());
+            let is_outdated = |head: &Head| head.is_of(tenant, key) && head.valid_from() < version;
+            // For the same reason a type which was new to whoever filled before is among them.
             let types = self.types.iter().take_while(|known| known.get().is_some()).count();
             let places = 0..=types as u64;
-            places
-                .filter(|place| self.shelf().remove_if(mix(hash, tenant, *place), is_outdated).is_some())
-                .count()
+            places.filter(|place| self.shelf().remove_if(mix(hash, tenant, *place), is_outdated)).count()
         });
         Counts::add(&self.counts.invalidations, gone as u64);
     }
@@ -277,8 +298,8 @@ impl Space {
     }
 
     /// Returns the place of values of a type; 0 is for bytes. A new type gets one, if it is to and there is one left.
-    fn place_of<V: 'static>(&self, is_new: bool) -> Option<u64> {
-        let id = TypeId::of::<V>();
+    fn place_of<T: 'static>(&self, is_new: bool) -> Option<u64> {
+        let id = TypeId::of::<T>();
         let is_its = |known: &OnceLock<TypeId>| {
             let known = if is_new { Some(known.get_or_init(|| id)) } else { known.get() };
             known == Some(&id)

@@ -5,6 +5,7 @@
 //! leaves behind the next ones find, so their order is that of the list.
 
 mod beside;
+mod cache;
 mod channels;
 mod child;
 mod describe;
@@ -60,6 +61,7 @@ const STEPS: &[&[Step]] = &[
     transaction::STEPS,
     beside::STEPS,
     together::STEPS,
+    cache::STEPS,
     kill::STEPS,
     takeover::STEPS,
     channels::STEPS,

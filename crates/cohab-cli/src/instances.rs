@@ -1,38 +1,35 @@
 //! Instances, as they are printed.
 
-use cohab::{Clock, Instance, SystemClock};
+use std::time::Duration;
+
+use cohab::{CacheRecord, Clock, Instance, SystemClock};
 use serde_json::{Value, json};
 
-use crate::terminal::{Cell, Format, Record};
+use crate::terminal::{Cell, Format, Record, age, percent, size};
 
-/// The fields that a table of instances shows.
-pub(crate) const COLUMNS: &[&str] = &[
-    "role",
-    "pid",
-    "app",
-    "channel",
-    "label",
-    "ports",
-    "started",
-    "version",
-    "snapshot_age_ms",
-    "stopped",
-    "id",
-];
+/// The fields that a table of instances shows, which are few enough for a hundred columns.
+pub(crate) const COLUMNS: &[&str] =
+    &["role", "pid", "app", "label", "ports", "up", "version", "snapshot", "hits", "cache", "id"];
 
 /// An instance as a result.
 pub(crate) fn record(instance: &Instance, format: Format) -> Record<'static> {
+    if format == Format::Table { for_people(instance) } else { for_programs(instance, format) }
+}
+
+/// Instances as they are part of something else.
+pub(crate) fn json<'i>(instances: impl IntoIterator<Item = &'i Instance>) -> Value {
+    instances.into_iter().map(|instance| for_programs(instance, Format::Json).to_json()).collect()
+}
+
+fn for_programs(instance: &Instance, format: Format) -> Record<'static> {
     let said = &instance.record;
     // An empty text is one that the instance did not say.
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let ports: Vec<Value> = match format {
-        Format::Table | Format::Raw => {
-            said.ports.iter().map(|port| format!("{}={}", port.name, port.port).into()).collect()
-        }
+        Format::Raw => ports(instance).into_iter().map(Value::from).collect(),
         _ => said.ports.iter().map(|port| json!({ "name": port.name, "port": port.port })).collect(),
     };
-    let age = said.snapshot_since.map(|since| SystemClock.now().since(since).as_millis());
-    let age = age.map(|age| u64::try_from(age).unwrap_or(u64::MAX));
+    let age = snapshot_age(instance).map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
     Record::new()
         .with("id", instance.id.to_string())
         .with("role", said.role.clone())
@@ -46,9 +43,49 @@ pub(crate) fn record(instance: &Instance, format: Format) -> Record<'static> {
         .with("version", said.version)
         .with("snapshot_age_ms", age)
         .with("stopped", instance.is_stopped)
+        .with("cache", said.cache.as_ref().map(cache))
 }
 
-/// Instances as they are part of something else.
-pub(crate) fn json<'i>(instances: impl IntoIterator<Item = &'i Instance>) -> Value {
-    instances.into_iter().map(|instance| record(instance, Format::Json).to_json()).collect()
+fn cache(cache: &CacheRecord) -> Value {
+    json!({
+        "budget": cache.budget,
+        "bytes": cache.bytes,
+        "hits": cache.hits,
+        "misses": cache.misses,
+        "refusals": cache.refusals,
+        "evictions": cache.evictions,
+        "invalidations": cache.invalidations,
+        "entries": cache.entries,
+    })
+}
+
+/// In fewer columns: what belongs together shares one, and times are how long ago.
+fn for_people(instance: &Instance) -> Record<'static> {
+    let said = &instance.record;
+    let role = if instance.is_stopped { format!("{}, stopped", said.role) } else { said.role.clone() };
+    let app =
+        if said.channel.is_empty() { said.app.clone() } else { format!("{}/{}", said.app, said.channel) };
+    // An instance whose record cannot be read has not begun in 1970.
+    let up = (said.pid != 0).then(|| age(SystemClock.now().since(said.started)));
+    Record::new()
+        .with("id", instance.id.to_string())
+        .with("role", role)
+        .with("pid", u64::from(said.pid))
+        .with("app", app)
+        .with("label", said.label.clone())
+        .with("ports", ports(instance).join(", "))
+        .with("up", up)
+        .with("version", said.version)
+        .with("snapshot", snapshot_age(instance).map(age))
+        .with("hits", said.cache.as_ref().and_then(CacheRecord::hit_rate).map(percent))
+        .with("cache", said.cache.as_ref().map(|cache| size(cache.bytes)))
+}
+
+fn ports(instance: &Instance) -> Vec<String> {
+    instance.record.ports.iter().map(|port| format!("{}={}", port.name, port.port)).collect()
+}
+
+/// Returns for how long the oldest snapshot has been kept.
+fn snapshot_age(instance: &Instance) -> Option<Duration> {
+    instance.record.snapshot_since.map(|since| SystemClock.now().since(since))
 }

@@ -97,6 +97,12 @@ pub const WRITTEN_BYTES_MAX: usize = 1 << 20;
 /// to hand over.
 pub const KEEPER_TICK: Duration = Duration::from_millis(250);
 
+/// How often an instance tells of its cache's numbers, at the most: in its record, and to whoever collects metrics.
+pub const NUMBERS_TICK: Duration = Duration::from_secs(1);
+
+/// How many namespaces an instance's record tells the cache's numbers of, those with the most bytes.
+pub const RECORD_NAMESPACES_MAX: usize = 16;
+
 /// How often a stand-by tries to become the writer, and thereby about how long a take-over takes.
 pub const STANDBY_TICK: Duration = Duration::from_millis(20);
 

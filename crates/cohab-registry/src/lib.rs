@@ -53,6 +53,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod cache;
 mod component;
 mod description;
 mod error;
@@ -70,6 +71,7 @@ mod sockets;
 mod sticky;
 mod watch;
 
+pub use cache::{CacheRecord, NamespaceCacheRecord};
 pub use description::Description;
 pub use error::{Error, Result};
 pub use home::{Home, HomeOptions, Isolation};

@@ -9,6 +9,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::CacheRecord;
+
 /// The schema that this software writes.
 const SCHEMA: u32 = 1;
 
@@ -52,6 +54,11 @@ pub struct Record {
     pub snapshot_since: Option<Timestamp>,
     /// The version of that snapshot.
     pub snapshot_version: Option<Version>,
+    /// What it caches; `None` if it does not say, as older ones do not, nor those that have no store open.
+    ///
+    /// Brought up to date once a second at the most, so it may be that old. Of the namespaces only those with the most
+    /// bytes are told, up to a [bound](CacheRecord::namespaces).
+    pub cache: Option<CacheRecord>,
 }
 
 /// A port that an instance listens on.
@@ -104,6 +111,7 @@ impl Record {
             version: field(&fields, "version"),
             snapshot_since: field(&fields, "snapshot_since"),
             snapshot_version: field(&fields, "snapshot_version"),
+            cache: field(&fields, "cache"),
         }
     }
 }

@@ -3,14 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use cohab_cache::{At, Lookup, Space, Stats};
+use cohab_cache::{At, Guard, Lookup, Published, Space, Stats};
 use cohab_core::{NamespaceId, Version};
 
 use crate::coordination::NAMES_CHANGED;
 use crate::latest::Sight;
-use crate::store::Inner;
 use crate::{Freshness, Name, Result, Snapshot, Store};
 
 /// A namespace as it is now, read through the versioned cache.
@@ -23,9 +21,10 @@ use crate::{Freshness, Name, Result, Snapshot, Store};
 /// The name is looked up again after it was given to another namespace. Clones share what they know.
 #[derive(Clone)]
 pub struct Cached {
-    inner: Arc<Inner>,
+    /// With all that goes on beside its calls, so that the store is as alive as it is open.
+    store: Store,
     name: Arc<Name>,
-    view: Arc<ArcSwapOption<View>>,
+    view: Arc<Published<View>>,
 }
 
 /// What the reads between two commits have in common.
@@ -62,7 +61,7 @@ impl Store {
     /// As for [`Snapshot::namespace`](crate::Snapshot::namespace).
     pub fn cached(&self, namespace: impl AsRef<str>) -> Result<Cached> {
         let name = Arc::new(Name::new(namespace.as_ref())?);
-        let cached = Cached { inner: self.inner.clone(), name, view: Arc::default() };
+        let cached = Cached { store: self.clone(), name, view: Arc::default() };
         cached.look()?;
         Ok(cached)
     }
@@ -77,8 +76,8 @@ impl Cached {
     /// Reads a key's value, as a reference count of what is kept.
     ///
     /// Cost, if the cache knows the value or that there is none: a load from memory that is shared with the writer, a
-    /// look at the clock and a probe; no system call and no allocation. Otherwise that of a read from a new snapshot,
-    /// and a copy.
+    /// look at the clock and a probe; no system call, no allocation and no lock. Otherwise that of a read from a new
+    /// snapshot, and a copy.
     ///
     /// # Errors
     ///
@@ -87,16 +86,19 @@ impl Cached {
     #[inline]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>> {
         let key = key.as_ref();
-        match self.probe(|space, at| space.get(key, at)) {
+        // Pinned for as long as it asks: whoever reads from the file may have to wait.
+        let found = self.probe(&cohab_cache::pin(), |space, at| space.get(key, at));
+        match found {
             Lookup::Value(value) => Ok(Some(value)),
             Lookup::Absent => Ok(None),
             Lookup::Unknown => self.read(|snapshot| snapshot.namespace(&*self.name)?.get_bytes(key)),
         }
     }
 
-    /// Reads a key's value and lends it to a function, without copying it even where the cache does not know it.
+    /// Reads a key's value and lends it to a function, without copying it or counting references.
     ///
-    /// No lock is held meanwhile: the function may read and write what it likes.
+    /// No lock is held meanwhile: the function may read and write what it likes. What goes out of the cache until it
+    /// returns is freed only then, so it is not to take long.
     ///
     /// # Errors
     ///
@@ -104,40 +106,37 @@ impl Cached {
     #[inline]
     pub fn get_with<R>(&self, key: impl AsRef<[u8]>, f: impl FnOnce(Option<&[u8]>) -> R) -> Result<R> {
         let key = key.as_ref();
-        match self.probe(|space, at| space.get(key, at)) {
-            Lookup::Value(value) => Ok(f(Some(&value))),
-            Lookup::Absent => Ok(f(None)),
-            Lookup::Unknown => self.read(|snapshot| {
-                let namespace = snapshot.namespace(&*self.name)?;
-                let (space, at) = namespace.cached()?;
-                // The cache may know by now; it would not be asked for long.
-                namespace.fill(space, at, key, |value| f(value.map(|value| &**value)))
-            }),
+        {
+            let guard = cohab_cache::pin();
+            match self.probe(&guard, |space, at| space.lend(key, at, &guard)) {
+                Lookup::Value(value) => return Ok(f(Some(value))),
+                Lookup::Absent => return Ok(f(None)),
+                Lookup::Unknown => {}
+            }
         }
+        self.read(|snapshot| {
+            let namespace = snapshot.namespace(&*self.name)?;
+            let (space, at) = namespace.cached()?;
+            namespace.fill(space, at, key, |value| f(value.map(|value| &**value)))
+        })
     }
 
     /// Returns what happened in the namespace's cache so far, and what it holds.
     pub fn stats(&self) -> Stats {
-        self.view.load().as_ref().map(|view| view.space.stats()).unwrap_or_default()
+        self.view.load(&cohab_cache::pin()).map(|view| view.space.stats()).unwrap_or_default()
     }
 
     /// Asks the cache, if what is known of the store's state still holds.
     #[inline]
-    pub(crate) fn probe<T>(&self, ask: impl FnOnce(&Space, At) -> Lookup<T>) -> Lookup<T> {
-        let inner = &*self.inner;
-        let view = self.view.load();
-        if let Some(view) = &*view
-            && view.sight.suits(inner, inner.options.freshness)
-            && view.sight.version >= inner.seen()
-            && inner.process.is_current()
-        {
+    pub(crate) fn probe<T>(&self, guard: &Guard, ask: impl FnOnce(&Space, At) -> Lookup<T>) -> Lookup<T> {
+        let inner = &*self.store.inner;
+        let Some(view) = self.view.load(guard).filter(|_| inner.process.is_current()) else {
+            return Lookup::Unknown;
+        };
+        if view.sight.suits(inner, inner.options.freshness) && view.reached() >= inner.seen() {
             return ask(&view.space, view.at);
         }
-        drop(view);
-        match self.follow() {
-            Some(view) => ask(&view.space, view.at),
-            None => Lookup::Unknown,
-        }
+        self.follow(view).map_or(Lookup::Unknown, |at| ask(&view.space, at))
     }
 
     /// Reads from the snapshot that is as new as it has to be.
@@ -149,45 +148,56 @@ impl Cached {
     /// Goes with what the page says, if neither the namespace nor its name has changed: a commit elsewhere costs a few
     /// loads.
     #[cold]
-    fn follow(&self) -> Option<Arc<View>> {
-        let inner = &*self.inner;
-        if inner.options.freshness != Freshness::Latest || !inner.process.is_current() {
+    fn follow(&self, view: &View) -> Option<At> {
+        let inner = &*self.store.inner;
+        if inner.options.freshness != Freshness::Latest {
             return None;
         }
-        let view = self.view.load_full()?;
         let horizon = view.space.horizon();
         let sight = view.sight.followed(&[(view.id, horizon), (NAMES_CHANGED, view.named)])?;
-        if sight.version < inner.seen() {
-            return None;
-        }
         // Whatever the namespace's last change was, it is not after the horizon, nor after what is published.
         let at = At { version: sight.version, changed: horizon.min(sight.version) };
-        let view = Arc::new(View { id: view.id, space: view.space.clone(), at, named: view.named, sight });
-        self.view.store(Some(view.clone()));
-        Some(view)
+        let view = View { id: view.id, space: view.space.clone(), at, named: view.named, sight };
+        let is_new_enough = view.reached() >= inner.seen();
+        is_new_enough.then(|| {
+            self.view.store(view);
+            at
+        })
     }
 
     /// Looks into the store.
     fn look(&self) -> Result<Snapshot> {
-        let (snapshot, sight) = self.inner.sighted(self.inner.options.freshness)?;
+        let inner = &*self.store.inner;
+        let (snapshot, sight) = inner.sighted(inner.options.freshness)?;
         let version = snapshot.version();
         let namespace = snapshot.namespace(&*self.name)?;
         let (space, at) = namespace.cached()?;
-        let is_known = |view: &View| view.at.version == version && view.sight.is_same(&sight);
-        if !self.view.load().as_ref().is_some_and(|view| is_known(view)) {
+        let is_known = |view: &View| {
+            view.at.version == version && view.sight.is_same(&sight) && Arc::ptr_eq(&view.space, space)
+        };
+        if !self.view.load(&cohab_cache::pin()).is_some_and(is_known) {
             let (id, space) = (namespace.id(), space.clone());
-            self.view.store(Some(Arc::new(View { id, space, at, named: version, sight })));
+            self.view.store(View { id, space, at, named: version, sight });
         }
         Ok(snapshot)
     }
 }
 
+impl View {
+    /// The version through which this is more than what the page has said. Nothing that this process has shown is to be
+    /// after it: a page can say that nothing has changed, and be wrong.
+    #[inline]
+    fn reached(&self) -> Version {
+        self.at.version.min(self.space.horizon())
+    }
+}
+
 impl fmt::Debug for Cached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let view = self.view.load();
+        let guard = cohab_cache::pin();
         f.debug_struct("Cached")
             .field("name", &self.name)
-            .field("version", &view.as_ref().map(|view| view.at.version))
+            .field("version", &self.view.load(&guard).map(|view| view.at.version))
             .finish_non_exhaustive()
     }
 }

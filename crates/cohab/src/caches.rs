@@ -11,6 +11,8 @@ use cohab_log::{Item, items, record_start};
 
 use crate::layout::LOG;
 use crate::snapshot::State;
+use crate::store::Inner;
+use crate::telemetry;
 use crate::view::Direction;
 use crate::{Result, Snapshot, Store};
 
@@ -57,7 +59,7 @@ impl Caches {
 
     /// Returns whether anybody reads a namespace through the cache.
     pub(crate) fn knows(&self, id: NamespaceId) -> bool {
-        self.spaces.read().unwrap_or_else(PoisonError::into_inner).contains_key(&id)
+        self.get(id).is_some_and(|space| space.is_on())
     }
 
     /// Returns the space of a namespace; a new one begins where the read that asks for it stands.
@@ -65,9 +67,12 @@ impl Caches {
         if let Some(space) = self.get(id) {
             return space;
         }
+        // Those of namespaces that are gone, and that nobody reads any more; dropped when the lock is not held any more.
+        let is_idle =
+            |known: &mut Known| Arc::strong_count(&known.space) == 1 && known.space.stats().entries == 0;
+        let mut idle = HashMap::new();
         let mut spaces = self.spaces.write().unwrap_or_else(PoisonError::into_inner);
-        // Those of namespaces that are gone, and that nobody reads any more.
-        spaces.retain(|_, known| Arc::strong_count(&known.space) > 1 || known.space.stats().entries > 0);
+        idle.extend(spaces.extract_if(|_, known| is_idle(known)));
         let known = spaces.entry(id).or_insert_with(|| {
             let space = self.cache.space(self.policies.get(name).copied().unwrap_or_default());
             // It is empty, so nothing that was written before has to be dropped.
@@ -91,12 +96,26 @@ impl Caches {
         }
     }
 
+    /// Lets go of everything, so that namespaces begin anew with what is read from here on.
+    pub(crate) fn forget(&self) {
+        let mut spaces = self.spaces.write().unwrap_or_else(PoisonError::into_inner);
+        let forgotten = std::mem::take(&mut *spaces);
+        drop(spaces);
+        drop(forgotten);
+    }
+
     /// As the writer, drops what a commit has written.
     pub(crate) fn committed(&self, id: NamespaceId, version: Version, written: &Written) {
         let Some(space) = self.get(id) else { return };
         // If the cache has missed an earlier change, the log tells of this one, too.
         if space.horizon() >= written.since {
-            space.advance(At { version, changed: version }, |_, drop_key| written.visit(version, drop_key));
+            let at = At { version, changed: written.until };
+            space.advance(at, |since, drop_key| {
+                let watch = telemetry::catch_up(id, since, at.changed);
+                let is_known = written.visit(at.changed, drop_key);
+                watch.end(is_known);
+                is_known
+            });
         }
     }
 }
@@ -105,16 +124,37 @@ impl Caches {
 /// is.
 pub(crate) fn catch_up(space: &Space, state: &State, id: NamespaceId, at: At) {
     space.advance(at, |since, written| {
+        if !space.is_on() {
+            return true;
+        }
+        let watch = telemetry::catch_up(id, since, at.changed);
         // A log that cannot be read tells nothing; the values themselves are verified when they are.
-        Tail { state, id, since, until: at.changed }.visit(written).unwrap_or(false)
+        let is_known = Tail { state, id, since, until: at.changed }.visit(written).unwrap_or(false);
+        watch.end(is_known);
+        is_known
     });
 }
 
 impl Store {
     /// Returns what this handle caches, namespace by namespace in the order of their ids.
     pub fn cache_stats(&self) -> Vec<NamespaceCache> {
-        let page = self.inner.coordination.as_ref().and_then(crate::coordination::Coordination::page);
-        let spaces = self.inner.caches.spaces.read().unwrap_or_else(PoisonError::into_inner);
+        self.inner.cache_stats()
+    }
+
+    /// Returns the cache that values are kept in.
+    pub fn cache(&self) -> &Cache {
+        self.inner.cache()
+    }
+}
+
+impl Inner {
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.caches.cache
+    }
+
+    pub(crate) fn cache_stats(&self) -> Vec<NamespaceCache> {
+        let page = self.coordination.as_ref().and_then(crate::coordination::Coordination::page);
+        let spaces = self.caches.spaces.read().unwrap_or_else(PoisonError::into_inner);
         let mut all: Vec<_> = spaces
             .iter()
             .map(|(id, Known { name, space })| {
@@ -127,11 +167,6 @@ impl Store {
         all.sort_by_key(|cache| cache.id);
         all
     }
-
-    /// Returns the cache that values are kept in.
-    pub fn cache(&self) -> &Cache {
-        &self.inner.caches.cache
-    }
 }
 
 /// The keys that a transaction has written, for the writer's own cache.
@@ -139,13 +174,20 @@ impl Store {
 pub(crate) struct Written {
     /// The last version before that changed the namespace.
     since: Version,
+    /// The last version of the commit that did.
+    until: Version,
     /// Each key with its length before it; `None` if they became too many.
     keys: Option<Vec<u8>>,
 }
 
 impl Written {
     pub(crate) fn since(since: Version) -> Self {
-        Self { since, keys: Some(Vec::new()) }
+        Self { since, until: since, keys: Some(Vec::new()) }
+    }
+
+    /// Says which version of the commit was the last to write a key.
+    pub(crate) fn until(self, until: Version) -> Self {
+        Self { until, ..self }
     }
 
     pub(crate) fn add(&mut self, key: &[u8]) {

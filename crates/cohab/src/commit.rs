@@ -77,7 +77,7 @@ pub(crate) fn run<T>(
     drop(watch);
     let (news, value) = committed.inspect_err(|_| {
         if writing.engine.is_poisoned() {
-            inner.forget_latest();
+            inner.distrust_latest();
         }
     })?;
     if let Some(News { since, version, changed, written }) = news {
@@ -92,6 +92,7 @@ pub(crate) fn run<T>(
             inner.caches.committed(id, version, &written);
         }
         inner.note_durable(version);
+        inner.note_seen(version);
         inner.forget_latest();
         if let Some(coordination) = &inner.coordination {
             coordination.publish(version, writing.epoch, since, &changed);
@@ -289,7 +290,8 @@ impl<'c, 'tx> Commit<'c, 'tx> {
         for (id, open) in &mut self.namespaces {
             if open.changed_in.is_some() {
                 changed.push(*id);
-                written.extend(open.written.take().map(|written| (*id, written)));
+                let until = open.contents.data_version;
+                written.extend(open.written.take().map(|written| (*id, written.until(until))));
                 self.tx.insert(CATALOG, &contents_key(*id), &[&open.contents.encode()])?;
             }
         }

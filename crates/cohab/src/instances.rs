@@ -1,11 +1,13 @@
 //! The instances that have the store open, this one among them.
 
+use std::cmp::Reverse;
 use std::path::PathBuf;
 
+use cohab_core::limits::RECORD_NAMESPACES_MAX;
 use cohab_registry::{Instance, Registration};
 
 use crate::store::Inner;
-use crate::{Error, Kind, Result, Store};
+use crate::{CachePolicy, CacheRecord, Error, Kind, NamespaceCache, NamespaceCacheRecord, Result, Store};
 
 impl Store {
     /// Lists the instances that have the store open, oldest first; handles that did not register are not among them.
@@ -42,13 +44,44 @@ impl Inner {
         let Some(registration) = &self.registration else { return };
         let version = self.seen().max(self.durable());
         let (role, oldest) = (self.role(), self.ages.kept(self.oldest_snapshot()));
+        let cache = self.telemetry.is_record_due().then(|| self.cache_record());
         // What cannot be written now is written with the next change; nothing depends on it.
         let _ = registration.update(|record| {
             role.as_str().clone_into(&mut record.role);
             record.version = Some(version);
             record.snapshot_version = oldest.map(|(version, _)| version);
             record.snapshot_since = oldest.map(|(_, since)| since);
+            if cache.is_some() {
+                record.cache = cache;
+            }
         });
+    }
+
+    /// Sums up the cache, within what a record may hold.
+    fn cache_record(&self) -> CacheRecord {
+        let mut all = self.cache_stats();
+        let mut record = CacheRecord::default();
+        record.budget = self.cache().budget() as u64;
+        record.bytes = self.cache_occupied(&all);
+        for NamespaceCache { stats, .. } in &all {
+            record.hits += stats.hits;
+            record.misses += stats.misses;
+            record.refusals += stats.refusals;
+            record.evictions += stats.evictions;
+            record.invalidations += stats.invalidations;
+            record.floors += stats.floors;
+            record.entries += stats.entries;
+        }
+        all.sort_by_key(|cache| (Reverse(cache.stats.bytes), cache.id));
+        all.truncate(RECORD_NAMESPACES_MAX);
+        record.namespaces = all.into_iter().map(namespace_record).collect();
+        record
+    }
+
+    /// Returns what the cache occupies of its budget: what is shared, and beside it what has a budget of its own.
+    pub(crate) fn cache_occupied(&self, all: &[NamespaceCache]) -> u64 {
+        let own = all.iter().filter(|cache| matches!(cache.policy, CachePolicy::Own(_)));
+        self.cache().bytes() + own.map(|cache| cache.stats.bytes).sum::<u64>()
     }
 
     /// Names who may be holding an operation up.
@@ -61,4 +94,22 @@ impl Inner {
         }
         others
     }
+}
+
+fn namespace_record(cache: NamespaceCache) -> NamespaceCacheRecord {
+    let NamespaceCache { id, name, stats, lag, .. } = cache;
+    let mut record = NamespaceCacheRecord::default();
+    record.id = id.get();
+    record.name = name;
+    record.hits = stats.hits;
+    record.misses = stats.misses;
+    record.refusals = stats.refusals;
+    record.evictions = stats.evictions;
+    record.invalidations = stats.invalidations;
+    record.floors = stats.floors;
+    record.entries = stats.entries;
+    record.bytes = stats.bytes;
+    record.horizon = stats.horizon;
+    record.lag = lag;
+    record
 }

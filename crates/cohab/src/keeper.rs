@@ -10,6 +10,7 @@ use cohab_fs::fork::{self, Generation};
 
 use crate::background::Background;
 use crate::store::Inner;
+use crate::telemetry;
 use crate::{CatchUp, Freshness, Role, Stall};
 
 /// The thread, which ends before this is gone.
@@ -77,6 +78,10 @@ fn keep(inner: &Weak<Inner>, is_over: &(Mutex<bool>, Condvar)) {
         let (over, _) =
             is_over.1.wait_timeout_while(over, tick, |over| !*over).unwrap_or_else(PoisonError::into_inner);
         if *over {
+            drop(over);
+            if let Some(handle) = inner.upgrade() {
+                telemetry::publish_last(&handle);
+            }
             break;
         }
     }
@@ -100,6 +105,7 @@ impl Inner {
             }
         }
         self.update_record();
+        telemetry::publish(self);
     }
 
     /// As the writer, removes what instances that died have left behind.
@@ -114,9 +120,9 @@ impl Inner {
     fn report_stalls(&self) {
         let after = self.options.stall_after;
         for watchdog in [&self.commits, &self.looks] {
-            if let (Some((operation, waited)), Some(on_stall)) =
-                (watchdog.stalled(after), &self.options.on_stall)
-            {
+            let Some((operation, waited)) = watchdog.stalled(after) else { continue };
+            telemetry::stalled(self, operation, waited);
+            if let Some(on_stall) = &self.options.on_stall {
                 on_stall(&Stall { operation, waited, suspects: self.suspects() });
             }
         }

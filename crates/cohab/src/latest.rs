@@ -298,7 +298,7 @@ impl Inner {
             let engine = self.reading.load_full().ok_or(cohab_engine::Error::Closed)?;
             self.others(&engine, before, freshness, &mut looking)?
         };
-        self.latest.seen.fetch_max(snapshot.version().get(), Ordering::Relaxed);
+        self.note_seen(snapshot.version());
         self.latest.is_used.store(true, Ordering::Relaxed);
         let sight = Sight { version: snapshot.version(), basis, looked };
         self.latest.shown.store(Some(Arc::new(Shown { snapshot: snapshot.clone(), sight })));
@@ -323,8 +323,10 @@ impl Inner {
 
     /// Takes a snapshot as the writer.
     fn own(&self, writing: &Writing) -> Result<Snapshot> {
+        // Before the snapshot: a commit that is made meanwhile may be seen, and not be in it.
+        let seen = self.seen();
         let snapshot = Snapshot::open(writing.engine.snapshot()?, self)?;
-        if snapshot.store() != self.id || snapshot.version() < self.seen() {
+        if snapshot.store() != self.id || snapshot.version() < seen {
             return Err(replaced(&self.path));
         }
         // What was never acknowledged: a power cut could still take it back, or nobody else will ever see it.
@@ -378,6 +380,7 @@ impl Inner {
                 Error::new(Kind::StoreReplaced, message).hint("open it again, if this is what it should be")
             );
         }
+        snapshot.check_lineage(self)?;
         if let Some(before) = before {
             // Of two that show the same, the one that is shared already pins no more.
             if version == before.version() {
@@ -441,6 +444,17 @@ impl Inner {
         Err(Error::invalid(message))
     }
 
+    /// Notes a version that this process knows of, so that none of its reads falls behind it.
+    pub(crate) fn note_seen(&self, version: Version) {
+        self.latest.seen.fetch_max(version.get(), Ordering::Relaxed);
+    }
+
+    /// Lets go of the shared snapshot, and of whatever was concluded from its being the latest.
+    pub(crate) fn distrust_latest(&self) {
+        self.latest.source.fetch_add(1, Ordering::AcqRel);
+        self.forget_latest();
+    }
+
     /// Lets go of the shared snapshot.
     pub(crate) fn forget_latest(&self) {
         self.latest.shown.store(None);
@@ -481,9 +495,10 @@ impl Inner {
     /// Changes what snapshots are taken from, while nobody takes one, and lets go of the shared one.
     pub(crate) fn change_source<T>(&self, change: impl FnOnce() -> T) -> T {
         let _alone = self.latest.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before as well: while it changes, somebody else may become the writer and commit.
+        self.distrust_latest();
         let changed = change();
-        self.latest.source.fetch_add(1, Ordering::AcqRel);
-        self.forget_latest();
+        self.distrust_latest();
         changed
     }
 }

@@ -39,6 +39,13 @@
 //!   that names the place, never a wrong value.
 //! - [`typed`] puts types over the bytes.
 //!
+//! # Features
+//!
+//! None is on by itself. `json` adds a codec for typed namespaces, `stream` watching as a `futures::Stream`. With `metrics`
+//! a handle hands the numbers of its cache, the version it has seen, the age of its oldest snapshot and the number of
+//! instances to the recorder of the crate `metrics`, once a second. With `tracing` there are events at changes of role,
+//! stalls and recovery, and where the cache loses a namespace's entries. The guide lists their names.
+//!
 //! # Limitations
 //!
 //! The bounds are in [`limits`]. Stores belong on a local file system.
@@ -59,6 +66,7 @@ mod instances;
 mod keeper;
 mod latest;
 mod layout;
+mod lineage;
 mod locks;
 mod log;
 mod maintain;
@@ -72,6 +80,7 @@ mod snapshot;
 mod stall;
 mod store;
 mod succession;
+mod telemetry;
 mod transaction;
 pub mod typed;
 mod uptime;
@@ -92,7 +101,8 @@ pub use cohab_lock::{Cancel, Holder, LockState, Mode as LockMode, Wait};
 pub use cohab_log::{Chain, Change, Retention};
 pub use cohab_namespace::{Contents, Dropped, History, Metadata, Update};
 pub use cohab_registry::{
-    Description, Home, Instance, Isolation, Lease, Port, PortPreference, Reaped, Registration, Registry,
+    CacheRecord, Description, Home, Instance, Isolation, Lease, NamespaceCacheRecord, Port, PortPreference,
+    Reaped, Registration, Registry,
 };
 pub use directory::FORMAT;
 pub use error::{Error, Kind, Result};

@@ -19,8 +19,10 @@ use crate::group::Queue;
 use crate::keeper::Keeper;
 use crate::latest::Latest;
 use crate::layout::{CATALOG, DATA, LOG};
+use crate::lineage::Lineage;
 use crate::stall::Watchdog;
 use crate::store::{Inner, read_root};
+use crate::telemetry::{self, Telemetry};
 use crate::writing::Writing;
 use crate::{CatchUp, Error, Kind, Options, Result, Role, Store};
 
@@ -137,11 +139,13 @@ impl Store {
             coordination,
             ages: Arc::default(),
             caches,
+            lineage: Lineage::default(),
             commits: Watchdog::new("commit"),
             looks: Watchdog::new("snapshot"),
             asking: AtomicUsize::new(0),
             resting: AtomicU64::new(0),
             registration,
+            telemetry: Telemetry::default(),
         };
         Ok(Self { _keeper: None, inner: Arc::new(inner) })
     }
@@ -202,5 +206,6 @@ fn open_reading(directory: &Directory, options: &Options) -> Result<Engine> {
 fn recover(directory: &Directory, options: &Options) -> Result<()> {
     let holder = Holder::this_process(RECOVERY);
     let _lock = directory.writer_lock().acquire(&holder, Duration::ZERO)?;
+    let _recovery = telemetry::recovery(directory.root());
     Ok(Engine::open(&directory.data(), options.engine.clone().create(false))?.close()?)
 }

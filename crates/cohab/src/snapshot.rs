@@ -125,6 +125,11 @@ impl Snapshot {
         Ok(Self { state: Arc::new(State { engine, root, age, namespaces, caches }) })
     }
 
+    /// Refuses to be of another history than what the handle has shown before.
+    pub(crate) fn check_lineage(&self, inner: &Inner) -> Result<()> {
+        inner.check_lineage(&self.state.engine, &self.state.root)
+    }
+
     pub(crate) fn state(&self) -> &State {
         &self.state
     }

@@ -23,7 +23,9 @@ use crate::group::Queue;
 use crate::keeper::Keeper;
 use crate::latest::{Latest, replaced};
 use crate::layout::CATALOG;
+use crate::lineage::Lineage;
 use crate::stall::Watchdog;
+use crate::telemetry::Telemetry;
 use crate::uptime::uptime_ms;
 use crate::writing::Writing;
 use crate::{Batch, Error, Freshness, Kind, Options, Result, Role, Snapshot, Transaction};
@@ -57,6 +59,7 @@ pub(crate) struct Inner {
     pub(crate) coordination: Option<Coordination>,
     pub(crate) ages: Arc<Ages>,
     pub(crate) caches: Arc<Caches>,
+    pub(crate) lineage: Lineage,
     pub(crate) commits: Watchdog,
     pub(crate) looks: Watchdog,
     /// How many threads ask for the writer's role through this handle.
@@ -64,6 +67,7 @@ pub(crate) struct Inner {
     /// Until when a handle that has stepped down leaves precedence to others, in milliseconds of uptime.
     pub(crate) resting: AtomicU64,
     pub(crate) registration: Option<Registration>,
+    pub(crate) telemetry: Telemetry,
 }
 
 /// What an integrity check of the file found.
@@ -273,8 +277,13 @@ impl Store {
         // Nobody takes a snapshot before it is known whose file this is and what of it is durable.
         let version = inner.change_source(|| {
             engine.reopen()?;
-            let opened = engine.sync().and_then(|()| engine.snapshot());
-            let root = opened.map_err(Error::from).and_then(|snapshot| read_root(&snapshot));
+            let opened = engine.sync().and_then(|()| engine.snapshot()).map_err(Error::from);
+            let root = opened.and_then(|snapshot| {
+                let root = read_root(&snapshot)?;
+                // What this handle has committed itself is not among what it has shown; those are its own.
+                root.iter().try_for_each(|root| inner.check_lineage(&snapshot, root))?;
+                Ok(root)
+            });
             let is_ours =
                 |root: &Root| root.store == inner.id && root.version >= inner.durable().max(inner.seen());
             match root {
@@ -408,6 +417,8 @@ impl Drop for Inner {
             std::mem::forget(self.writing.swap(None));
             std::mem::forget(self.reading.swap(None));
             std::mem::forget(self.latest.take());
+            // Its locks may have been another thread's.
+            std::mem::forget(self.caches.clone());
         }
     }
 }

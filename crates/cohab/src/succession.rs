@@ -16,6 +16,7 @@ use cohab_engine::Engine;
 use crate::directory::Directory;
 use crate::role::RoleChange;
 use crate::store::{Inner, Store};
+use crate::telemetry;
 use crate::writing::Writing;
 use crate::{Error, Kind, Result, Role};
 
@@ -43,6 +44,7 @@ impl Store {
         let holder = inner.options.identity.holder("successor", inner.instance);
         // So that this handle, once it writes, does not take its own request for another's.
         let _asking = Asking::begin(&inner.asking);
+        let _taking_over = telemetry::taking_over(inner);
         let asked = directory.handover_lock().acquire(&holder, wait)?;
         let epoch = loop {
             match inner.begin_writing() {
@@ -77,6 +79,7 @@ impl Store {
 impl Inner {
     /// Tries to become the writer.
     fn take_over(&self) -> Result<()> {
+        let _taking_over = telemetry::taking_over(self);
         let epoch = self.begin_writing()?;
         self.promoted(epoch);
         Ok(())
@@ -102,9 +105,14 @@ impl Inner {
         options.create = false;
         let (writing, root) = Writing::begin(directory, &options, self.instance, Duration::ZERO)?;
         let epoch = writing.epoch;
-        if root.store != self.id || root.version < self.seen() {
+        let is_ours = if root.store != self.id || root.version < self.seen() {
+            Err(crate::latest::replaced(&self.path))
+        } else {
+            writing.engine.snapshot().map_err(Error::from).and_then(|it| self.check_lineage(&it, &root))
+        };
+        if let Err(error) = is_ours {
             writing.end()?;
-            return Err(crate::latest::replaced(&self.path));
+            return Err(error);
         }
         self.change_source(|| {
             self.set_durable(root.version);
@@ -193,6 +201,7 @@ impl Inner {
     }
 
     fn tell(&self, change: &RoleChange) {
+        telemetry::role_changed(self, change);
         if let Some(on_role) = &self.options.on_role {
             on_role(change);
         }

@@ -100,7 +100,7 @@ impl<'s> NamespaceView<'s> {
         let space = self.namespace.space.get_or_init(|| {
             self.state.caches.space(self.id, self.namespace.record.metadata.name.as_str(), at)
         });
-        if space.is_behind(at) {
+        if space.horizon() < at.version {
             caches::catch_up(space, self.state, self.id, at);
         }
         Ok((space, at))
@@ -114,6 +114,7 @@ impl<'s> NamespaceView<'s> {
         key: &[u8],
         f: impl FnOnce(Option<&Value<'s>>) -> R,
     ) -> Result<R> {
+        space.note_miss();
         let value = self.get(key)?;
         space.fill(key, value.as_ref().map(|value| (value.version(), &**value)), at);
         Ok(f(value.as_ref()))

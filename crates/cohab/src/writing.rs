@@ -13,6 +13,7 @@ use crate::directory::{Card, Directory, missing};
 use crate::latest::replaced;
 use crate::open::{check_identity, create_root};
 use crate::store::read_root;
+use crate::telemetry;
 use crate::{Error, Kind, Options, Result};
 
 /// What a handle has while it is the writer.
@@ -40,6 +41,7 @@ impl Writing {
         }
         let holder = options.identity.holder("writer", instance);
         let lock = directory.lock_for_writing(&holder, wait)?;
+        let _beginning = telemetry::beginning_to_write(directory.root());
         // Somebody may have made the store while we waited.
         let card = directory.card()?;
         let engine = Engine::open(&directory.data(), options.engine.clone().create(card.is_none()))?;

@@ -40,6 +40,7 @@ use crate::terminal::{Cell, Record};
 /// {"release":N}, {"refresh":{}}, {"token":{}}, {"at_least":{"token","wait_ms"}}. Roles: {"promote":{"wait_ms"}},
 /// {"step_down":{}}, {"reopen":{}}. Locks: {"lock":{"name","mode","wait_ms"}}, {"unlock":NAME}. Others: {"instances":{}},
 /// {"close":{}}. An answer has "ok":true and the "version" that was read or made, or "ok":false and "error".
+/// {"cached_get":{"ns","key"}} reads as it is now through the instance's cache, which does not tell the version.
 #[derive(Debug, Args)]
 pub(crate) struct Hold {
     /// What the instance is for

@@ -10,8 +10,10 @@ use crate::session::Session;
 /// List the instances that have the store open, the oldest first
 ///
 /// An instance is listed for as long as its process lives, whatever it says about itself. Commands that are gone in
-/// a moment are not listed. `snapshot_age_ms` tells for how long the oldest snapshot that an instance holds has kept
-/// the store's file from reusing space.
+/// a moment are not listed. `snapshot_age_ms`, in a table `snapshot`, tells for how long the oldest snapshot that an
+/// instance holds has kept the store's file from reusing space. `cache` is what it caches of values: its bytes, and how
+/// its reads went, up to a second ago; in a table, `hits` is the part of the reads that the cache answered. `cohab ns stat`
+/// tells it namespace by namespace.
 #[derive(Debug, Args)]
 pub(crate) struct Ps {}
 

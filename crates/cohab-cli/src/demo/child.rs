@@ -28,9 +28,14 @@ impl Drop for Writer {
 impl Writer {
     /// Starts this program again, as a writer whose first commit has the number `next`.
     pub(super) fn start(stage: &Stage, next: u64) -> Result<Self, Failure> {
+        Self::start_with(stage, &["--start", &next.to_string()])
+    }
+
+    /// Starts this program again, as a writer that does what the arguments say.
+    pub(super) fn start_with(stage: &Stage, arguments: &[&str]) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| Failure::io("starting the writing process failed", &error);
         let mut command = this_program().map_err(failed)?;
-        command.args(["demo-writer", "--start", &next.to_string(), "--store"]).arg(stage.store_path());
+        command.arg("demo-writer").args(arguments).arg("--store").arg(stage.store_path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(failed)?;
         let stdout = child.stdout.take().map(BufReader::new);

@@ -12,6 +12,12 @@ use crate::session::Session;
 /// Where it writes.
 pub(super) const NAMESPACE: &str = "demo-kill";
 
+/// Where it writes the same few keys over and over, how many they are, and how long it rests in between, so that it does
+/// not take a small machine for itself.
+pub(super) const HOT_NAMESPACE: &str = "demo-hot";
+pub(super) const HOT_KEYS: u64 = 64;
+const REST: Duration = Duration::from_micros(500);
+
 /// How many keys a large transaction has.
 pub(super) const LARGE_KEYS: u64 = 500;
 
@@ -21,6 +27,9 @@ pub(crate) struct DemoWriter {
     /// The number of the first commit
     #[arg(long, default_value_t = 0)]
     start: u64,
+    /// Write the same few keys over and over, with a rest in between
+    #[arg(long)]
+    hot: bool,
 }
 
 impl DemoWriter {
@@ -30,7 +39,11 @@ impl DemoWriter {
         let store = Store::options().create(false).wait(wait).open(session.path()?)?;
         let namespace = Name::new(NAMESPACE).map_err(Failure::input)?;
         for number in self.start.. {
-            let version = if is_large(number) {
+            let version = if self.hot {
+                std::thread::sleep(REST);
+                let name = Name::new(HOT_NAMESPACE).map_err(Failure::input)?;
+                store.submit(Batch::new().put(&name, hot_key(number), number.to_string()))?
+            } else if is_large(number) {
                 let done = store.write(|tx| {
                     let mut into = tx.namespace(&namespace)?;
                     for part in 0..LARGE_KEYS {
@@ -61,4 +74,8 @@ pub(super) fn key(number: u64) -> String {
 
 pub(super) fn part_key(number: u64, part: u64) -> String {
     format!("part/{number:08}/{part:04}")
+}
+
+pub(super) fn hot_key(number: u64) -> String {
+    format!("hot/{:02}", number % HOT_KEYS)
 }

@@ -89,6 +89,27 @@ pub(crate) fn rate(bytes: u64, time: Duration) -> String {
     format!("{}/s", size(u64::try_from(per_second).unwrap_or(u64::MAX)))
 }
 
+/// For how long something has been so, in one unit: `850 ms`, `12 s`, `3 d`.
+pub(crate) fn age(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0 => format!("{} ms", time.as_millis()),
+        1..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// A part of a whole, 0 to 1, for people: `97.5%`. All of it and none of it are only said of just that.
+pub(crate) fn percent(part: f64) -> String {
+    match part {
+        part if part > 0.0 && part < 0.001 => "<0.1%".to_owned(),
+        part if part < 1.0 && part > 0.999 => ">99.9%".to_owned(),
+        part => format!("{:.1}%", part * 100.0),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +128,28 @@ mod tests {
         check("a\u{202e}b".as_bytes(), 20, "a\\u{202e}b");
         check(&[0xff; 9], 7, "\\xff…");
         check(b"x", 0, "");
+    }
+
+    #[test]
+    fn ages_are_told_in_one_unit() {
+        let check = |seconds, text: &str| assert_eq!(age(Duration::from_secs(seconds)), text);
+        assert_eq!(age(Duration::from_micros(999_999)), "999 ms");
+        check(1, "1 s");
+        check(119, "119 s");
+        check(7199, "119 min");
+        check(172_799, "47 h");
+        check(172_800, "2 d");
+    }
+
+    #[test]
+    fn only_all_of_it_is_a_hundred_percent() {
+        let check = |part, text: &str| assert_eq!(percent(part), text);
+        check(0.0, "0.0%");
+        check(0.000_01, "<0.1%");
+        check(0.5, "50.0%");
+        check(0.9876, "98.8%");
+        check(0.999_99, ">99.9%");
+        check(1.0, "100.0%");
     }
 
     #[test]

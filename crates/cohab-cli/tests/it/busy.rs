@@ -58,6 +58,8 @@ fn inspecting_works_beside_a_writer_and_makes_no_file() {
         &["ns", "list", "--dropped"],
         &["ns", "show", "fruit"],
         &["ns", "stat", "fruit"],
+        &["ns", "stat", "fruit", "--spread"],
+        &["ns", "stat"],
         &["ns", "digest", "fruit"],
         &["dump"],
         &["verify"],

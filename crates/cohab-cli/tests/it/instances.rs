@@ -41,7 +41,7 @@ fn those_who_have_the_store_open_are_listed() {
         assert_eq!(first[field], value, "{field} in {first}");
     }
     assert!(first["started"].as_str().unwrap().ends_with('Z'), "{first}");
-    assert_eq!(first.as_object().unwrap().len(), 12, "{first}");
+    assert_eq!(first.as_object().unwrap().len(), 13, "{first}");
     assert_eq!(
         (&second["role"], &second["app"], &second["label"]),
         (&json!("reader"), &json!(null), &json!(null))

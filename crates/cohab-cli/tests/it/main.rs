@@ -4,6 +4,7 @@
 
 mod arguments;
 mod busy;
+mod caching;
 mod commands;
 mod damage;
 mod demo;

@@ -51,7 +51,7 @@ pub struct TypedCached<K: Key + ?Sized, V, C = Postcard> {
     types: Types<K, V, C>,
 }
 
-impl<K: Key + ?Sized, V: DeserializeOwned + Send + Sync + 'static, C: Codec> TypedCached<K, V, C> {
+impl<K: Key + ?Sized, V: DeserializeOwned + Send + Sync + 'static, C: Codec + 'static> TypedCached<K, V, C> {
     /// Returns the namespace without its types.
     pub fn bytes(&self) -> &Cached {
         &self.cached
@@ -65,7 +65,10 @@ impl<K: Key + ?Sized, V: DeserializeOwned + Send + Sync + 'static, C: Codec> Typ
     ///
     /// As for [`Cached::get`]; [`Kind::Decode`](crate::Kind::Decode).
     pub fn get(&self, key: &K) -> Result<Option<Arc<V>>> {
-        with_encoded(key, |key| match self.cached.probe(|space, at| space.get_decoded(key, at)) {
+        let probe = |key: &[u8]| {
+            self.cached.probe(&cohab_cache::pin(), |space, at| space.get_decoded::<V, C>(key, at))
+        };
+        with_encoded(key, |key| match probe(key) {
             Lookup::Value(value) => Ok(Some(value)),
             Lookup::Absent => Ok(None),
             Lookup::Unknown => {
@@ -76,31 +79,34 @@ impl<K: Key + ?Sized, V: DeserializeOwned + Send + Sync + 'static, C: Codec> Typ
     }
 }
 
-impl<K: Key + ?Sized, V: DeserializeOwned + Send + Sync + 'static, C: Codec> TypedView<'_, K, V, C> {
+impl<K: Key + ?Sized, V: DeserializeOwned + Send + Sync + 'static, C: Codec + 'static>
+    TypedView<'_, K, V, C>
+{
     /// Reads a key's value through the cache, decoded once for all who read the same.
     pub fn get_arc(&self, key: &K) -> Result<Option<Arc<V>>> {
         with_encoded(key, |key| get_arc::<V, C>(&self.view, key))
     }
 }
 
-fn get_arc<V: DeserializeOwned + Send + Sync + 'static, C: Codec>(
+fn get_arc<V: DeserializeOwned + Send + Sync + 'static, C: Codec + 'static>(
     view: &NamespaceView<'_>,
     key: &[u8],
 ) -> Result<Option<Arc<V>>> {
     let (space, at) = view.cached()?;
-    match space.get_decoded(key, at) {
+    match space.get_decoded::<V, C>(key, at) {
         Lookup::Value(value) => return Ok(Some(value)),
         Lookup::Absent => return Ok(None),
         Lookup::Unknown => {}
     }
+    space.note_miss();
     let Some(stored) = view.get(key)? else {
-        space.fill_decoded::<V>(key, None, 0, at);
+        space.fill_decoded::<V, C>(key, None, 0, at);
         return Ok(None);
     };
     let value = Arc::new(decode_value::<V, C>(view.metadata().name.as_str(), key, &stored)?);
     // What lies behind pointers is about as large as it was encoded.
     let bytes = size_of::<V>() + stored.len();
-    space.fill_decoded(key, Some((stored.version(), value.clone())), bytes, at);
+    space.fill_decoded::<V, C>(key, Some((stored.version(), value.clone())), bytes, at);
     Ok(Some(value))
 }
 

@@ -56,6 +56,10 @@ impl Held {
                 let value = value.map_or(Cell::Null, |value| Cell::Bytes(value.to_vec().into()));
                 answer.with("value", value).with("version", snapshot.version())
             }
+            Command::CachedGet(Key { ns, key }) => {
+                let value = self.store.cached(&ns)?.get(&key)?;
+                answer.with("value", value.map_or(Cell::Null, |value| Cell::Bytes(value.to_vec().into())))
+            }
             Command::GetMany { of, snapshot } => {
                 let snapshot = self.snapshot(snapshot)?;
                 answer.with("values", get_many(&snapshot, &of)?).with("version", snapshot.version())

@@ -27,6 +27,7 @@ pub(super) enum Command {
         of: Key,
         snapshot: Option<u64>,
     },
+    CachedGet(Key),
     GetMany {
         of: Vec<Key>,
         snapshot: Option<u64>,
@@ -89,8 +90,8 @@ pub(super) enum Target {
 /// How many entries a scan returns that does not say how many it wants.
 const LIMIT: usize = 1000;
 
-const COMMANDS: &str = "`txn`, `put`, `del`, `expect`, `get`, `get_many`, `scan`, `count`, `snapshot`, `release`, `refresh`, \
-     `token`, `at_least`, `promote`, `step_down`, `reopen`, `lock`, `unlock`, `instances` and `close`";
+const COMMANDS: &str = "`txn`, `put`, `del`, `expect`, `get`, `cached_get`, `get_many`, `scan`, `count`, `snapshot`, `release`, \
+     `refresh`, `token`, `at_least`, `promote`, `step_down`, `reopen`, `lock`, `unlock`, `instances` and `close`";
 
 impl Request {
     /// A request that was not even read.
@@ -187,6 +188,10 @@ fn read(name: &str, object: &Value, beside: &Beside) -> Result<Command, Failure>
         "get" => {
             let KeyFields { ns, key, snapshot: inner } = fields(name, value)?;
             Command::Get { of: Key { ns, key: key.into_vec() }, snapshot: snapshot.or(inner) }
+        }
+        "cached_get" => {
+            let PlainKeyFields { ns, key } = fields(name, value)?;
+            Command::CachedGet(Key { ns, key: key.into_vec() })
         }
         "get_many" => {
             let keys: Vec<PlainKeyFields<'_>> = fields(name, value)?;

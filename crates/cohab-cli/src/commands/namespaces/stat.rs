@@ -1,63 +1,107 @@
 //! `cohab ns stat`
 
+mod caches;
+mod spread;
+
 use std::ffi::OsString;
 
 use clap::Args;
+use cohab::{NamespaceInfo, Snapshot};
+use serde_json::Value;
 
+use self::caches::Caches;
 use crate::arguments::name;
 use crate::commands::{Exit, Outcome};
+use crate::failure::Failure;
 use crate::interrupt;
 use crate::session::Session;
-use crate::terminal::Record;
+use crate::terminal::{Format, Record, size};
 
-/// Tell how a namespace's bytes are spread over its keys, by reading all of them
+/// Tell how large namespaces are, and how each process's cache of them does
+///
+/// Costs the same at any size: what is told of a namespace is what the store keeps account of, and what is told of a
+/// process is what its instance said of itself up to a second ago. An instance tells of the 16 namespaces that occupy the
+/// most of its cache; one that does not read a namespace through the cache is not listed below it.
+///
+/// `hits`, `misses`, `hit_rate`: reads that the cache answered, or did not. `refusals`: entries refused because they
+/// would have been stale. `evictions`: entries that made room for others. `invalidations`: entries whose key was written.
+/// `floors`: how often all entries went, because it was not known which keys were written. `horizon`: the version through
+/// which the entries are right; `lag`: by how many versions that was behind the namespace's last change.
 #[derive(Debug, Args)]
 pub(super) struct Stat {
-    /// The namespace
-    name: OsString,
+    /// The namespace; all of them if none is named
+    name: Option<OsString>,
+    /// Read all of the namespace, and tell how its bytes are spread over its keys
+    #[arg(long, requires = "name")]
+    spread: bool,
 }
 
 impl Stat {
     pub(super) fn run(self, session: &mut Session) -> Outcome {
-        let name = name(&self.name)?;
+        let name = self.name.as_deref().map(name).transpose()?;
         let snapshot = session.snapshot()?;
-        let view = snapshot.namespace(&name)?;
-        let progress = session.progress("reading", Some(view.info().bytes));
-        let (mut keys, mut key_bytes, mut value_bytes) = (0, 0, 0);
-        let (mut key_max, mut value_max) = (0, 0);
-        let (mut oldest, mut newest) = (None, None);
-        let (mut first, mut last) = (None, Vec::new());
-        for entry in view.all()? {
-            interrupt::check()?;
-            let entry = entry?;
-            let (key, value) = (entry.key().len() as u64, entry.value().len() as u64);
-            keys += 1;
-            key_bytes += key;
-            value_bytes += value;
-            (key_max, value_max) = (key_max.max(key), value_max.max(value));
-            let version = entry.version();
-            oldest = Some(oldest.map_or(version, |oldest| version.min(oldest)));
-            newest = newest.max(Some(version));
-            first.get_or_insert_with(|| entry.key().to_vec());
-            last.clear();
-            last.extend_from_slice(entry.key());
-            progress.add(key + value);
+        let caches = Caches::of(session)?;
+        match &name {
+            Some(name) => {
+                let view = snapshot.namespace(name)?;
+                let mut record = sizes(&view.info(), session.out.format());
+                if self.spread {
+                    record.extend(spread::read(session, &view)?);
+                }
+                if session.out.format() == Format::Table {
+                    session.out.record(&record)?;
+                    return caches.print(session, &[view.info()]);
+                }
+                session.out.record(&record.with("processes", caches.json(&view.info())))?;
+                Ok(Exit::Done)
+            }
+            None => all(session, &snapshot, &caches),
         }
-        drop(progress);
-        let mut record = Record::new()
-            .with("name", name.as_str())
-            .with("keys", keys)
-            .with("bytes", key_bytes + value_bytes)
-            .with("key_bytes", key_bytes)
-            .with("value_bytes", value_bytes)
-            .with("key_bytes_max", key_max)
-            .with("value_bytes_max", value_max)
-            .with("oldest_version", oldest)
-            .with("newest_version", newest);
-        if let Some(first) = first {
-            record = record.with_bytes("first_key", first).with_bytes("last_key", last);
-        }
-        session.out.record(&record)?;
-        Ok(Exit::Done)
     }
+}
+
+fn all(session: &mut Session, snapshot: &Snapshot, caches: &Caches) -> Outcome {
+    let infos = snapshot.namespaces()?.map(|info| {
+        interrupt::check()?;
+        Ok(info?)
+    });
+    let infos: Vec<NamespaceInfo> = infos.collect::<Result<_, Failure>>()?;
+    let format = session.out.format();
+    let columns = &["name", "keys", "bytes", "entry_bytes_avg", "data_version", "meta_version", "cached_by"];
+    let mut list = session.out.list(columns, &["name", "keys", "bytes", "data_version", "meta_version"])?;
+    for info in &infos {
+        let record = sizes(info, format);
+        list.push(&match format {
+            Format::Table => record.with("cached_by", caches.count(info)),
+            _ => record.with("processes", caches.json(info)),
+        })?;
+    }
+    list.finish()?;
+    match format {
+        Format::Table => caches.print(session, &infos),
+        _ => Ok(Exit::Done),
+    }
+}
+
+/// What the store keeps account of.
+fn sizes(info: &NamespaceInfo, format: Format) -> Record<'static> {
+    let entry_bytes = info.bytes.checked_div(info.keys);
+    let record = Record::new().with("name", info.name.as_str().to_owned());
+    let record = match format {
+        Format::Table => record
+            .with("keys", info.keys)
+            .with("bytes", size(info.bytes))
+            .with("entry_bytes_avg", entry_bytes.map(size)),
+        _ => record
+            .with("id", u64::from(info.id.get()))
+            .with("keys", info.keys)
+            .with("bytes", info.bytes)
+            .with("entry_bytes_avg", entry_bytes),
+    };
+    record.with("data_version", info.data_version).with("meta_version", info.meta_version)
+}
+
+/// A part of a whole as a number with four digits.
+fn rate(part: Option<f64>) -> Value {
+    part.map_or(Value::Null, |part| ((part * 10_000.0).round() / 10_000.0).into())
 }

@@ -1,0 +1,158 @@
+//! Where readers look first: addresses of entries by the hash of their keys, read without a lock.
+//!
+//! A bucket is a cache line of eight places, each an address with sixteen bits of the hash. The index knows some of the
+//! entries and need not know any: what does not find a place is found in the shelf. Whoever reads is pinned to an
+//! epoch, and an entry is dropped only when nobody is left who was pinned when its address was taken out (Fraser,
+//! "Practical lock-freedom", 2004).
+
+#![expect(unsafe_code, reason = "the table is a map of its own, for the sake of large pages")]
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use memmap2::MmapMut;
+
+use crate::block::Address;
+
+const WAYS: usize = 8;
+
+/// Addresses of user space fit into so many bits; one that does not is not kept here.
+const ADDRESS_BITS: u32 = 48;
+
+#[derive(Debug)]
+#[repr(align(64))]
+struct Bucket([AtomicU64; WAYS]);
+
+#[derive(Debug)]
+pub(crate) struct Index {
+    /// There once the first entry was put in, unless the system had no memory for it.
+    table: OnceLock<Option<Table>>,
+    len: usize,
+    /// Set once an entry has found no place, or lost it to another.
+    is_partial: AtomicBool,
+}
+
+/// Buckets in an anonymous map, whose pages come as they are touched.
+#[derive(Debug)]
+struct Table {
+    /// Never touched but through the buckets.
+    map: MmapMut,
+    len: usize,
+}
+
+impl Table {
+    fn new(len: usize) -> Option<Self> {
+        let map = MmapMut::map_anon(len * size_of::<Bucket>()).ok()?;
+        // Reads are scattered all over it, so with small pages every one would miss the processor's table of them.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::HugePage);
+        Some(Self { map, len })
+    }
+
+    #[inline]
+    fn buckets(&self) -> &[Bucket] {
+        // SAFETY: the map is as long as so many buckets, begins at a page and thereby aligned, and began with zeroes, which
+        // are empty buckets; since then nothing but their atomic operations has touched it.
+        unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast(), self.len) }
+    }
+}
+
+impl Index {
+    /// An index for as many entries as usually fit a budget.
+    pub(crate) fn new(budget: usize) -> Self {
+        let len = (budget / 256 / WAYS).next_power_of_two().max(64);
+        Self { table: OnceLock::new(), len, is_partial: AtomicBool::new(false) }
+    }
+
+    #[inline]
+    fn bucket(&self, hash: u64) -> Option<&Bucket> {
+        let table = self.table.get()?.as_ref()?;
+        Some(&table.buckets()[Self::place(hash, table.len)])
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "other bits of the hash tell entries apart")]
+    fn place(hash: u64, len: usize) -> usize {
+        hash as usize & (len - 1)
+    }
+
+    #[inline]
+    fn tag(hash: u64) -> u64 {
+        hash >> ADDRESS_BITS << ADDRESS_BITS
+    }
+
+    /// Finds the entry of a hash that `is_it` holds for.
+    #[inline]
+    pub(crate) fn find(&self, hash: u64, mut is_it: impl FnMut(Address) -> bool) -> Option<Address> {
+        let tag = Self::tag(hash);
+        for place in &self.bucket(hash)?.0 {
+            let word = place.load(Ordering::Acquire);
+            if word ^ tag < 1 << ADDRESS_BITS
+                && let Some(address) = address(word)
+            {
+                address.prefetch();
+                if is_it(address) {
+                    return Some(address);
+                }
+            }
+        }
+        None
+    }
+
+    /// Gives an entry a place, if need be that of another.
+    ///
+    /// The caller makes sure that the entry is not taken out meanwhile.
+    pub(crate) fn insert(&self, hash: u64, entry: Address) {
+        let number = entry.expose() as u64;
+        if number >> ADDRESS_BITS != 0 {
+            self.is_partial.store(true, Ordering::Release);
+            return;
+        }
+        self.table.get_or_init(|| Table::new(self.len));
+        let Some(Bucket(places)) = self.bucket(hash) else {
+            return self.is_partial.store(true, Ordering::Release);
+        };
+        let word = number | Self::tag(hash);
+        let mut free = None;
+        for place in places {
+            match place.load(Ordering::Relaxed) {
+                0 => free = free.or(Some(place)),
+                known if known == word => return,
+                _ => {}
+            }
+        }
+        let victim = &places[(hash >> 32) as usize % WAYS];
+        let is_taken =
+            |place: &AtomicU64| place.compare_exchange(0, word, Ordering::AcqRel, Ordering::Relaxed).is_err();
+        if free.is_none_or(is_taken) {
+            self.is_partial.store(true, Ordering::Release);
+            victim.store(word, Ordering::Release);
+        }
+    }
+
+    /// Returns whether an entry may be there that has no place here.
+    #[inline]
+    pub(crate) fn is_partial(&self) -> bool {
+        self.is_partial.load(Ordering::Acquire)
+    }
+
+    /// Takes an entry out, if it is there. Whoever looks from now on does not find it.
+    pub(crate) fn remove(&self, hash: u64, entry: Address) {
+        let word = entry.expose() as u64 | Self::tag(hash);
+        let Some(Bucket(places)) = self.bucket(hash) else { return };
+        for place in places {
+            // Two who insert may have given it two places.
+            let _ = place.compare_exchange(word, 0, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns how much memory it occupies.
+    pub(crate) fn bytes(&self) -> usize {
+        self.table.get().and_then(Option::as_ref).map_or(0, |table| size_of_val(table.buckets()))
+    }
+}
+
+#[inline]
+fn address(word: u64) -> Option<Address> {
+    Address::from_exposed((word & ((1 << ADDRESS_BITS) - 1)) as usize)
+}
