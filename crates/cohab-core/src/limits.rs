@@ -90,6 +90,9 @@ pub const CATCH_UP_VERSIONS_MAX: u64 = 4096;
 /// How many bytes of the log's records it reads for that, at the most.
 pub const CATCH_UP_BYTES_MAX: usize = 4 << 20;
 
+/// How many keys a prefetch reads from one snapshot.
+pub const PREFETCH_STEP_KEYS: usize = 1000;
+
 /// How many bytes of keys a commit notes for the writer's own cache. After more the cache forgets the namespace's values.
 pub const WRITTEN_BYTES_MAX: usize = 1 << 20;
 

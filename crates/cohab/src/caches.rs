@@ -8,8 +8,9 @@ use cohab_cache::{At, Cache, Policy, Space, Stats};
 use cohab_core::limits::{CATCH_UP_BYTES_MAX, CATCH_UP_VERSIONS_MAX, VALUE_CACHE_BYTES, WRITTEN_BYTES_MAX};
 use cohab_core::{NamespaceId, Version};
 use cohab_log::{Item, items, record_start};
+use cohab_namespace::catalog::record_key;
 
-use crate::layout::LOG;
+use crate::layout::{CATALOG, LOG};
 use crate::snapshot::State;
 use crate::store::Inner;
 use crate::telemetry;
@@ -62,17 +63,14 @@ impl Caches {
         self.get(id).is_some_and(|space| space.is_on())
     }
 
-    /// Returns the space of a namespace; a new one begins where the read that asks for it stands.
-    pub(crate) fn space(&self, id: NamespaceId, name: &str, at: At) -> Arc<Space> {
+    /// Returns the space of a namespace; a new one begins where the snapshot stands that asks for it.
+    pub(crate) fn space(&self, id: NamespaceId, name: &str, state: &State, at: At) -> Arc<Space> {
         if let Some(space) = self.get(id) {
             return space;
         }
-        // Those of namespaces that are gone, and that nobody reads any more; dropped when the lock is not held any more.
-        let is_idle =
-            |known: &mut Known| Arc::strong_count(&known.space) == 1 && known.space.stats().entries == 0;
-        let mut idle = HashMap::new();
+        // So that a new one gets what they had.
+        self.forget_gone(state);
         let mut spaces = self.spaces.write().unwrap_or_else(PoisonError::into_inner);
-        idle.extend(spaces.extract_if(|_, known| is_idle(known)));
         let known = spaces.entry(id).or_insert_with(|| {
             let space = self.cache.space(self.policies.get(name).copied().unwrap_or_default());
             // It is empty, so nothing that was written before has to be dropped.
@@ -80,6 +78,22 @@ impl Caches {
             Known { name: name.into(), space: Arc::new(space) }
         });
         known.space.clone()
+    }
+
+    /// Lets go of namespaces that were purged.
+    fn forget_gone(&self, state: &State) {
+        let is_gone = |id: NamespaceId| {
+            state.engine().is_ok_and(|engine| matches!(engine.get(CATALOG, &record_key(id)), Ok(None)))
+        };
+        let known: Vec<_> = {
+            let spaces = self.spaces.read().unwrap_or_else(PoisonError::into_inner);
+            spaces.keys().copied().collect()
+        };
+        for id in known.into_iter().filter(|id| is_gone(*id)) {
+            let gone = self.spaces.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            // When the lock is not held any more: with it go values of the application's.
+            drop(gone);
+        }
     }
 
     /// Brings every space up to a snapshot.

@@ -9,7 +9,7 @@ use cohab_cache::Lookup;
 use serde::de::DeserializeOwned;
 
 use super::{Codec, Key, Namespace, Postcard, TypedView, Types, decode_value};
-use crate::{Cached, NamespaceView, Result, Store};
+use crate::{Cached, NamespaceView, Prefetch, Result, Store};
 
 impl Store {
     /// Returns a typed namespace to read from as it is now, through the cache, which keeps values decoded: each is decoded
@@ -75,6 +75,22 @@ impl<K: Key + ?Sized, V: DeserializeOwned + Send + Sync + 'static, C: Codec + 's
                 let name = self.cached.name().as_str();
                 self.cached.read(|snapshot| get_arc::<V, C>(&snapshot.namespace(name)?, key))
             }
+        })
+    }
+}
+
+impl<K: Key + ?Sized, V: DeserializeOwned + Send + Sync + 'static, C: Codec + 'static> TypedCached<K, V, C> {
+    /// Decodes all values of the namespace into the cache, on a thread of its own; see [`Cached::prefetch`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Cached::prefetch`]. A value that does not decode ends it, which [`Prefetch::wait`] tells.
+    pub fn prefetch(&self) -> Result<Prefetch> {
+        let name = self.cached.name().clone();
+        self.cached.prefetch_with(&[], move |space, at, entry| {
+            let value = Arc::new(decode_value::<V, C>(name.as_str(), entry.key(), entry.value())?);
+            let bytes = size_of::<V>() + entry.value().len();
+            Ok(space.fill_decoded::<V, C>(entry.key(), Some((entry.version(), value)), bytes, at))
         })
     }
 }
