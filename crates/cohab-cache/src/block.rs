@@ -297,18 +297,19 @@ impl Address {
         block_bytes(key_len + head.bytes().len())
     }
 
-    /// Has the processor fetch the key and what follows it while the head is on its way: both are asked for in a moment,
-    /// and where the key is the head tells only when it is there.
+    /// Has the processor fetch what lies around the head while that is on its way, all of which is asked for in a moment:
+    /// the reference count before it, and the key and the value behind it, of which only the head tells where they are.
     #[inline]
     pub(crate) fn prefetch(self) {
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let key = self.0.as_ptr().cast::<i8>().wrapping_add(size_of::<Head>());
-            // SAFETY: a hint, which reads nothing.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(key) };
-            // SAFETY: as above.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(key.wrapping_add(64)) };
+            let head = self.0.as_ptr().cast::<i8>();
+            let key = head.wrapping_add(size_of::<Head>());
+            for part in [head.wrapping_sub(OWNED), key, key.wrapping_add(64)] {
+                // SAFETY: a hint, which reads nothing.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(part) };
+            }
         }
     }
 

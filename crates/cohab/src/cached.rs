@@ -86,13 +86,16 @@ impl Cached {
     #[inline]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>> {
         let key = key.as_ref();
-        // Pinned for as long as it asks: whoever reads from the file may have to wait.
-        let found = self.probe(&cohab_cache::pin(), |space, at| space.get(key, at));
-        match found {
-            Lookup::Value(value) => Ok(Some(value)),
-            Lookup::Absent => Ok(None),
-            Lookup::Unknown => self.read(|snapshot| snapshot.namespace(&*self.name)?.get_bytes(key)),
+        {
+            let guard = cohab_cache::pin();
+            match self.probe(&guard, |space, at| space.lend(key, at, &guard)) {
+                Lookup::Value(value) => return Ok(Some(value.clone())),
+                Lookup::Absent => return Ok(None),
+                // No longer pinned: whoever reads from the file may have to wait.
+                Lookup::Unknown => {}
+            }
         }
+        self.read(|snapshot| snapshot.namespace(&*self.name)?.get_bytes(key))
     }
 
     /// Reads a key's value and lends it to a function, without copying it or counting references.

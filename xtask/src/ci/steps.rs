@@ -150,6 +150,13 @@ fn features(workspace: &Workspace) -> Result<()> {
         for feature in package.features.keys().filter(|feature| *feature != "default") {
             run(alone().args(["--features", feature]))?;
         }
+        // Those that need a feature are not among what the test command runs.
+        for test in package.targets_of("test").filter(|test| !test.required_features.is_empty()) {
+            let features = test.required_features.join(",");
+            let mut command = workspace.cargo("test");
+            let named = ["--package", &package.name, "--test", &test.name];
+            run(command.args(named).args(["--features", &features]))?;
+        }
     }
     Ok(())
 }
