@@ -5,12 +5,12 @@ use std::thread;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use crate::between::{Stage, commits, gets, opening, takeover, wake};
+use crate::between::{Stage, beside, caches, commits, gets, opening, scaling, takeover, wake};
 use crate::case::Case;
 use crate::crash;
-use crate::engine::{Engine, History, Name};
+use crate::engine::{Engine, History};
 use crate::measure::{Done, Series, interleaved, measure};
-use crate::order::Order;
+use crate::name::Name;
 use crate::place::{Place, disk_bytes};
 use crate::reading::Seen;
 use crate::sizes::Sizes;
@@ -33,15 +33,20 @@ pub struct Bench {
     /// The stores that most cases share. Before the place, which is removed when it is dropped.
     loaded: Vec<(Name, Box<dyn Engine>)>,
     place: Place,
+    /// Who takes part.
+    names: Vec<Name>,
+    /// Those of them that have stores, and those whose stores others read.
     engines: Vec<Name>,
     sizes: Sizes,
     workload: Workload,
 }
 
 impl Bench {
-    /// Prepares to measure some engines.
-    pub fn new(place: Place, engines: Vec<Name>, sizes: Sizes) -> Self {
-        Self { loaded: Vec::new(), place, engines, sizes, workload: Workload::new(sizes.keys) }
+    /// Prepares to measure whoever takes part.
+    pub fn new(place: Place, names: Vec<Name>, sizes: Sizes) -> Self {
+        let mut engines: Vec<Name> = names.iter().filter_map(|name| name.store()).collect();
+        engines.dedup();
+        Self { loaded: Vec::new(), place, names, engines, sizes, workload: Workload::new(sizes.keys) }
     }
 
     /// Runs a case with the engines that can do it.
@@ -55,16 +60,22 @@ impl Bench {
             Case::Scan10 => self.scan(sizes.scans_10, 10),
             Case::Scan1000 => self.scan(sizes.scans_1000, 1_000),
             Case::ScanAll => self.scan_all(sizes.scans_all),
-            Case::ReaderGetHeld => gets::quiet(&mut self.stage()?, Order::GetHeld),
-            Case::ReaderGetQuiet => gets::quiet(&mut self.stage()?, Order::GetFresh),
+            Case::ReaderGetHeld => gets::held(&mut self.stage()?),
+            Case::ReaderGetQuiet => gets::quiet(&mut self.stage()?),
             Case::ReaderGetUncached => gets::uncached(&mut self.stage()?),
+            Case::GetUniformWarm => gets::warm(&mut self.stage()?),
+            Case::GetMiss => gets::missing(&mut self.stage()?),
+            Case::ReaderGet2Threads => scaling::threads(&mut self.stage()?),
+            Case::ReaderGet2Processes => scaling::processes(&mut self.stage()?),
+            Case::CacheMemory => caches::memory(&mut self.stage()?),
+            Case::CacheBudget => caches::budget(&mut self.stage()?),
             Case::OpenReader => opening::open(&mut self.stage()?),
             Case::ReaderMemory => opening::memory(&mut self.stage()?),
             Case::Commit1 => self.commit_1(sizes.commits_1),
             Case::Commit1x16 => self.commit_1x16(sizes.commits_1x16),
             Case::Commit1000 => self.commit_1000(sizes.commits_1000),
-            Case::ReaderGetOtherNs => gets::other_namespace(&mut self.stage()?),
-            Case::ReaderGetSameNs => gets::same_namespace(&mut self.stage()?),
+            Case::ReaderGetOtherNs => beside::other_namespace(&mut self.stage()?),
+            Case::ReaderGetSameNs => beside::same_namespace(&mut self.stage()?),
             Case::CommitBeside8Readers => commits::beside(&mut self.stage()?, READERS),
             Case::Wake => wake::run(&mut self.stage()?),
             Case::OpenAfterKill10k => self.open_after_kill(sizes.keys_small),
@@ -221,8 +232,8 @@ impl Bench {
     /// The loaded stores, for the cases that involve other processes.
     fn stage(&mut self) -> Result<Stage<'_>> {
         self.load()?;
-        let Self { place, sizes, workload, loaded, .. } = self;
-        Ok(Stage::new(place, *sizes, workload, loaded))
+        let Self { place, names, sizes, workload, loaded, .. } = self;
+        Ok(Stage::new(place, *sizes, workload, names, loaded))
     }
 
     fn load(&mut self) -> Result<()> {

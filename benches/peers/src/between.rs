@@ -1,9 +1,13 @@
 //! Cases of several processes: this one writes, and others read.
 
+pub mod beside;
+pub mod caches;
 pub mod commits;
 pub mod gets;
+pub mod memory;
 pub mod opening;
 pub mod quiet;
+pub mod scaling;
 pub mod takeover;
 pub mod wake;
 
@@ -12,7 +16,9 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 
 use crate::child::Child;
-use crate::engine::{CACHE_BYTES, Engine, Name};
+use crate::data::Data;
+use crate::engine::Engine;
+use crate::name::{Kind, Memory, Name};
 use crate::order::Order;
 use crate::place::Place;
 use crate::sizes::Sizes;
@@ -23,6 +29,7 @@ pub struct Stage<'b> {
     place: &'b Place,
     sizes: Sizes,
     workload: &'b mut Workload,
+    names: &'b [Name],
     stores: Vec<(Name, Store<'b>)>,
 }
 
@@ -34,9 +41,9 @@ struct Store<'b> {
     dir: PathBuf,
 }
 
-/// A store with a reader in another process.
+/// A reader in another process, with its store if it has one.
 struct Pair<'b> {
-    store: Store<'b>,
+    store: Option<Store<'b>>,
     reader: Child,
 }
 
@@ -46,27 +53,55 @@ impl<'b> Stage<'b> {
         place: &'b Place,
         sizes: Sizes,
         workload: &'b mut Workload,
+        names: &'b [Name],
         loaded: &'b [(Name, Box<dyn Engine>)],
     ) -> Self {
         let shared = loaded.iter().filter(|(name, _)| name.is_shared());
         let store = |(name, engine): &'b (Name, Box<dyn Engine>)| {
             (*name, Store { name: *name, writer: &**engine, dir: place.path(name.as_str()) })
         };
-        Self { place, sizes, workload, stores: shared.map(store).collect() }
+        Self { place, sizes, workload, names, stores: shared.map(store).collect() }
     }
 
     /// Starts a reader of each store, which has looked at everything in it once.
     fn pairs(&self) -> Result<Vec<(Name, Pair<'b>)>> {
-        let pair = |(name, store): &(Name, Store<'b>)| {
-            let pair = Pair { store: store.clone(), reader: self.reader(store, CACHE_BYTES)? };
-            pair.check(self.workload)?;
-            Ok((*name, pair))
-        };
-        self.stores.iter().map(pair).collect()
+        self.cast(|kind| matches!(kind, Kind::Caching | Kind::Store), Memory::PAGES)
     }
 
-    fn reader(&self, store: &Store<'_>, cache_bytes: usize) -> Result<Child> {
-        Child::reader(store.name, &store.dir, cache_bytes, self.workload.marked_key())
+    /// Starts a reader of each kind that takes part, which has looked at everything in its store once.
+    fn cast(&self, takes_part: impl Fn(Kind) -> bool, memory: Memory) -> Result<Vec<(Name, Pair<'b>)>> {
+        let mut pairs = Vec::new();
+        for &name in self.names.iter().filter(|name| takes_part(name.kind())) {
+            let store = name.store().map(|store| self.stores.iter().find(|(name, _)| *name == store));
+            let pair = match store {
+                // It is one that nobody else can have open.
+                Some(None) => continue,
+                Some(Some((_, store))) => {
+                    let reader = Child::reader(name, &store.dir, memory, self.workload.marked_key())?;
+                    Pair { store: Some(store.clone()), reader }
+                }
+                None => Pair {
+                    store: None,
+                    reader: Child::reader(name, &self.place.path(""), memory, self.workload.marked_key())?,
+                },
+            };
+            pair.check(self.workload)?;
+            pairs.push((name, pair));
+        }
+        Ok(pairs)
+    }
+
+    /// The same; caches of values have everything then, if it fits.
+    fn warm_cast(&self, takes_part: impl Fn(Kind) -> bool, memory: Memory) -> Result<Vec<(Name, Pair<'b>)>> {
+        let pairs = self.cast(takes_part, memory)?;
+        for (_, pair) in pairs.iter().filter(|(name, _)| name.kind().keeps_values()) {
+            pair.reader.round(Order::Warm(Data::Even(self.sizes.keys)), &[])?;
+        }
+        Ok(pairs)
+    }
+
+    fn reader(&self, store: &Store<'_>, memory: Memory) -> Result<Child> {
+        Child::reader(store.name, &store.dir, memory, self.workload.marked_key())
     }
 
     /// Makes sure that the writers and the readers see what was written, and ends the readers.
@@ -89,11 +124,15 @@ impl<'b> Stage<'b> {
     }
 }
 
-impl Pair<'_> {
+impl<'b> Pair<'b> {
     fn check(&self, workload: &Workload) -> Result<()> {
-        let checked = self.reader.order(Order::Check(workload.contents()), &[]);
-        let checked = checked.and_then(|()| self.reader.await_ready());
-        checked.with_context(|| format!("looking through {} in another process", self.store.name))
+        let Some(store) = &self.store else { return Ok(()) };
+        let checked = self.reader.check(workload.contents());
+        checked.with_context(|| format!("looking through {} in another process", store.name))
+    }
+
+    fn writer(&self) -> Result<&'b dyn Engine> {
+        Ok(self.store.as_ref().context("it has no store")?.writer)
     }
 }
 

@@ -24,10 +24,24 @@ pub enum Case {
     ScanAll,
     /// Random look-ups in a reader's process, in one snapshot, while the writer's process is idle.
     ReaderGetHeld,
-    /// The same in a new snapshot each.
+    /// Skewed look-ups in a reader's process, each of the latest state, while the writer's process is idle.
     ReaderGetQuiet,
-    /// The same in a process that has just begun, and with a small cache.
+    /// Random look-ups, each of the latest state, in a process that has just begun, and with small caches of pages and
+    /// none of values.
     ReaderGetUncached,
+    /// Random look-ups in a reader's process of what was all read before: of the latest state each through a cache of
+    /// values, and in one snapshot where there is none.
+    GetUniformWarm,
+    /// Random look-ups, each of the latest state, through a cache in which hardly anything is found, and without it.
+    GetMiss,
+    /// Skewed look-ups, each of the latest state, by two threads of a reader's process, and by one.
+    ReaderGet2Threads,
+    /// The same by two processes, and by one.
+    ReaderGet2Processes,
+    /// What an entry of a cache of values takes beside its key and value.
+    CacheMemory,
+    /// What a full cache of values takes of its budget.
+    CacheBudget,
     /// Opening a reader, and reading a row.
     OpenReader,
     /// What each of many readers has in memory for itself.
@@ -38,10 +52,10 @@ pub enum Case {
     Commit1x16,
     /// A thousand rows in a durable transaction.
     Commit1000,
-    /// Random look-ups in a reader's process, in a new snapshot each, while the writer commits a hundred times a
+    /// Skewed look-ups in a reader's process, each of the latest state, while the writer commits a row a hundred times a
     /// second in another namespace.
     ReaderGetOtherNs,
-    /// The same while it commits in the namespace that is read.
+    /// The same while it commits ten rows each time in the namespace that is read, as skewed as the look-ups.
     ReaderGetSameNs,
     /// One row in a durable transaction, alone, while eight processes take snapshots as fast as they can, and while
     /// eight processes only compute.
@@ -73,6 +87,12 @@ impl Case {
         Self::ReaderGetHeld,
         Self::ReaderGetQuiet,
         Self::ReaderGetUncached,
+        Self::GetUniformWarm,
+        Self::GetMiss,
+        Self::ReaderGet2Threads,
+        Self::ReaderGet2Processes,
+        Self::CacheMemory,
+        Self::CacheBudget,
         Self::OpenReader,
         Self::ReaderMemory,
         Self::Commit1,
@@ -102,6 +122,12 @@ impl Case {
             Self::ReaderGetHeld => "reader-get-held",
             Self::ReaderGetQuiet => "reader-get-quiet",
             Self::ReaderGetUncached => "reader-get-uncached",
+            Self::GetUniformWarm => "get-uniform-warm",
+            Self::GetMiss => "get-miss",
+            Self::ReaderGet2Threads => "reader-get-2-threads",
+            Self::ReaderGet2Processes => "reader-get-2-processes",
+            Self::CacheMemory => "cache-memory",
+            Self::CacheBudget => "cache-budget",
             Self::OpenReader => "open-reader",
             Self::ReaderMemory => "reader-memory",
             Self::Commit1 => "commit-1",
@@ -128,6 +154,10 @@ impl Case {
             | Self::ReaderGetHeld
             | Self::ReaderGetQuiet
             | Self::ReaderGetUncached
+            | Self::GetUniformWarm
+            | Self::GetMiss
+            | Self::ReaderGet2Threads
+            | Self::ReaderGet2Processes
             | Self::ReaderGetOtherNs
             | Self::ReaderGetSameNs => "get",
             Self::Commit1 | Self::Commit1x16 | Self::Commit1000 | Self::CommitBeside8Readers | Self::Wake => {
@@ -135,6 +165,8 @@ impl Case {
             }
             Self::OpenReader | Self::OpenAfterKill10k | Self::OpenAfterKill => "opening",
             Self::ReaderMemory => "process",
+            Self::CacheMemory => "entry",
+            Self::CacheBudget => "cache",
             Self::Takeover => "take-over",
             Self::RenameSmall | Self::RenameLarge => "rename",
         }
@@ -142,7 +174,10 @@ impl Case {
 
     /// The figure that counts, and those beside it.
     pub fn metrics(self) -> &'static [Metric] {
-        use Source::{Alone, Commits, Cpu, Crowded, Sample, ToAlone, ToCrowded, Wall};
+        use Source::{
+            Alone, Commits, Counted, Cpu, Crowded, Growth, Hits, OfOne, OfTwo, Sample, Scaling, ToAlone,
+            ToCrowded, Wall,
+        };
         const fn of(source: Source, unit: Unit) -> Metric {
             Metric { source, unit }
         }
@@ -155,11 +190,27 @@ impl Case {
                 const { &[of(Wall, Unit::Micros), of(Cpu, Unit::Micros)] }
             }
             Self::ReaderMemory => const { &[of(Sample(50), Unit::Megabytes)] },
+            Self::ReaderGetQuiet | Self::GetUniformWarm | Self::GetMiss => {
+                const { &[of(Cpu, Unit::Nanos), of(Wall, Unit::Nanos), of(Hits, Unit::Percent)] }
+            }
+            Self::ReaderGet2Threads | Self::ReaderGet2Processes => {
+                const {
+                    &[
+                        of(OfTwo, Unit::GetsPerSecond),
+                        of(OfOne, Unit::GetsPerSecond),
+                        of(Scaling, Unit::Times),
+                        of(Cpu, Unit::Nanos),
+                    ]
+                }
+            }
+            Self::CacheMemory => const { &[of(Growth, Unit::Bytes), of(Counted, Unit::Bytes)] },
+            Self::CacheBudget => const { &[of(Growth, Unit::Percent), of(Counted, Unit::Percent)] },
             Self::ReaderGetOtherNs | Self::ReaderGetSameNs => {
                 const {
                     &[
                         of(Cpu, Unit::Nanos),
                         of(Wall, Unit::Nanos),
+                        of(Hits, Unit::Percent),
                         of(Commits, Unit::CommitsPerSecond),
                         of(Sample(50), Unit::Millis),
                     ]

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::engine::Name;
 use crate::measure::Round;
+use crate::name::{Memory, Name};
 use crate::order::{Answer, Order, give};
-use crate::workload::Key;
+use crate::workload::{Contents, Key};
 
 /// How long a process may take for an answer before something is wrong with it.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -44,9 +44,9 @@ impl Child {
     }
 
     /// Starts a process that has the store open for reading.
-    pub fn reader(name: Name, dir: &Path, cache_bytes: usize, key: Key) -> Result<Self> {
+    pub fn reader(name: Name, dir: &Path, memory: Memory, key: Key) -> Result<Self> {
         let reader = Self::start(name, dir)?;
-        reader.round(Order::Open { cache_bytes }, &[key])?;
+        reader.round(Order::Open(memory), &[key])?;
         Ok(reader)
     }
 
@@ -97,6 +97,12 @@ impl Child {
     pub fn round(&self, order: Order, keys: &[Key]) -> Result<Round> {
         self.order(order, keys)?;
         self.answer()?.into_round().context("a process did not say what it took")
+    }
+
+    /// Makes sure that it finds this in the store.
+    pub fn check(&self, contents: Contents) -> Result<()> {
+        self.order(Order::Check(contents), &[])?;
+        self.await_ready()
     }
 
     /// Lets it close the store and end.

@@ -1,6 +1,8 @@
 //! cohab, with its default settings but for the cache: values are checked on every read, and every change is kept in
 //! the log with the value before it unless the case asks for no history.
 
+pub mod cached;
+
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::mpsc;
@@ -9,7 +11,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use cohab::{Batch, DropMode, Name, Options, Role, RoleChange, Store, Update};
 
-use crate::engine::{Adapter, CACHE_BYTES, History, Namespaces, Neighbour};
+use crate::engine::{Adapter, AnySize, History, Namespaces, Neighbour};
+use crate::name::CACHE_BYTES;
 use crate::reading::Reads;
 use crate::workload::{Key, Row};
 
@@ -146,6 +149,10 @@ impl Adapter for Cohab {
     fn namespaces(&self) -> Option<&dyn Namespaces> {
         Some(self)
     }
+
+    fn any_size(&self) -> Option<&dyn AnySize> {
+        Some(self)
+    }
 }
 
 impl Namespaces for Cohab {
@@ -160,6 +167,19 @@ impl Namespaces for Cohab {
 
     fn rename(&self, from: &str, to: &str) -> Result<()> {
         self.store.write(|tx| tx.rename_namespace(from, to))?;
+        Ok(())
+    }
+}
+
+impl AnySize for Cohab {
+    fn load(&self, rows: &mut dyn Iterator<Item = (Key, Vec<u8>)>) -> Result<()> {
+        self.store.write(|tx| {
+            let mut namespace = tx.namespace(NAMESPACE)?;
+            for (key, value) in rows {
+                namespace.put(key, value)?;
+            }
+            Ok(())
+        })?;
         Ok(())
     }
 }

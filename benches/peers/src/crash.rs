@@ -13,8 +13,9 @@ use std::{env, process};
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
-use crate::engine::{History, Name};
+use crate::engine::History;
 use crate::measure::{Series, Stopwatch, interleaved};
+use crate::name::Name;
 use crate::place::Place;
 use crate::workload::{Contents, Row, Workload};
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::Result;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _};
 
-use crate::engine::{Adapter, CACHE_BYTES};
+use crate::engine::Adapter;
+use crate::name::CACHE_BYTES;
 use crate::reading::Reads;
 use crate::workload::{Key, Row};
 

@@ -1,8 +1,8 @@
 //! Measures cohab next to LMDB, SQLite, redb and fjall, doing the same work side by side in one run.
 //!
 //! ```text
-//! cargo run --release -- --quick               a first look, in about two minutes
-//! cargo run --release -- --json FILE           everything, in about twenty
+//! cargo run --release -- --quick               a first look, in about four minutes
+//! cargo run --release -- --json FILE           everything, in about forty
 //! cargo run --release -- --case get-held --engine lmdb --engine redb
 //! cargo run --release -- --check               tiny sizes: does everything work, and do all do the same?
 //! ```
@@ -14,13 +14,20 @@
 //! round before everybody has ended the one before. What counts is CPU time of the whole process, until the engine's
 //! own threads have come to rest, because on wall time a commit is the disk's; wall time stands beside it.
 //!
-//! A commit is durable when it returns. A read copies nothing: it looks at every byte of what it has found, where it is. All stores have the same cache ([`engine::CACHE_BYTES`]) if they have one, everything is
-//! warm, and the kernel has written out what others left before a round starts.
+//! A commit is durable when it returns. A read copies nothing: it looks at every byte of what it has found, where it
+//! is. All stores have the same cache ([`name::CACHE_BYTES`]) if they have one, everything is warm, and the kernel has
+//! written out what others left before a round starts.
 //!
 //! Where a case involves several processes, this one writes and the others are the program once more, each with one
 //! store open for reading, of which they measure their own CPU time. Readers ask for the state after the last commit
 //! with every look-up. Who waits for a commit is woken by cohab; the others have to look, which they do every
 //! millisecond. Fjall has a store for itself and takes no part.
+//!
+//! Half of cohab's memory in such a process is its cache of values, where the case is about that; `cohab-with` shows
+//! the values in place, `cohab` returns them, and `cohab-uncached` has pages only. moka and quick_cache stand beside
+//! it without a store: they answer from memory and would never learn of a commit, so what they take is what a cache of
+//! values takes at the least. Skewed look-ups are picked as YCSB does, by a Zipf distribution of exponent 0.99 over
+//! scattered rows, before the clock starts.
 //!
 //! # What is checked
 //!
@@ -40,21 +47,26 @@ mod child;
 #[cfg(feature = "with-cohab")]
 mod cohab;
 mod crash;
+mod data;
 mod engine;
 mod fjall;
 mod lmdb;
 mod measure;
 mod metric;
+mod name;
 mod order;
 mod part;
 mod place;
+mod plain;
 mod plots;
 mod reading;
 mod redb;
 mod report;
 mod sizes;
+mod spin;
 mod sqlite;
 mod workload;
+mod zipf;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -66,7 +78,7 @@ use crate::bench::Bench;
 use crate::between::quiet::Quiet;
 use crate::case::Case;
 use crate::crash::Victim;
-use crate::engine::{CACHE_BYTES, Name};
+use crate::name::{CACHE_BYTES, Name};
 use crate::part::Part;
 use crate::place::Place;
 use crate::report::Report;

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::engine::{Engine, Name};
-use crate::reading::Seen;
+use crate::engine::Engine;
+use crate::name::Name;
+use crate::reading::{Counts, Seen};
 
 /// What one round took.
 #[derive(Clone, Debug)]
@@ -19,12 +20,15 @@ pub struct Round {
     pub cpu: Duration,
     /// What was done.
     pub done: Done,
-    /// What single operations took, in nanoseconds, or what a process has in memory, in bytes; where that counts.
+    /// What single operations took, in nanoseconds, or what a process has in memory, in bytes, or how many operations
+    /// there were a second; where that counts.
     pub samples: Vec<i64>,
     /// The same of operations that nobody was beside, for comparison.
     pub alone: Vec<i64>,
     /// The same of operations beside processes that compute and have nothing to do with the store.
     pub crowded: Vec<i64>,
+    /// What a cache of values counted.
+    pub counts: Option<Counts>,
 }
 
 impl Round {
@@ -37,7 +41,7 @@ impl Round {
 
     /// A round of which the whole counts.
     pub fn of_times(wall: Duration, cpu: Duration, done: Done) -> Self {
-        Self { wall, cpu, done, samples: Vec::new(), alone: Vec::new(), crowded: Vec::new() }
+        Self { wall, cpu, done, samples: Vec::new(), alone: Vec::new(), crowded: Vec::new(), counts: None }
     }
 }
 

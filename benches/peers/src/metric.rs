@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::measure::{Round, quantile};
+use crate::reading::Counts;
 
 /// A figure to take from a round.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,22 +34,45 @@ pub enum Source {
     ToCrowded(u32),
     /// How many samples there were: commits that a writer made.
     Commits,
+    /// How many of the look-ups a cache of values answered.
+    Hits,
+    /// The sample of what two did at a time.
+    OfTwo,
+    /// The sample of what one of them did alone.
+    OfOne,
+    /// How many times what one does two do.
+    Scaling,
+    /// The sample, by how many operations there were.
+    Growth,
+    /// How many bytes a cache of values takes its entries for, by how many operations there were.
+    Counted,
 }
 
 impl Metric {
-    /// Takes the figure from a round.
-    pub fn of(self, round: &Round) -> f64 {
+    /// Takes the figure from a round. `None` if there is none of whoever it is the round of.
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
+    pub fn of(self, round: &Round) -> Option<f64> {
         let rank = |samples, percent| quantile(samples, f64::from(percent) / 100.0);
-        match self.source {
+        let per_operation = |bytes: f64| self.unit.of_part(bytes / round.done.operations as f64);
+        Some(match self.source {
             Source::Cpu => self.unit.of_time(round.cpu, round.done.operations),
             Source::Wall => self.unit.of_time(round.wall, round.done.operations),
             Source::Sample(percent) => self.unit.of_sample(rank(&round.samples, percent)),
+            Source::OfTwo => self.unit.of_sample(rank(&round.samples, 50)),
             Source::Alone(percent) => self.unit.of_sample(rank(&round.alone, percent)),
+            Source::OfOne => self.unit.of_sample(rank(&round.alone, 50)),
             Source::Crowded(percent) => self.unit.of_sample(rank(&round.crowded, percent)),
             Source::ToAlone(percent) => rank(&round.samples, percent) / rank(&round.alone, percent),
             Source::ToCrowded(percent) => rank(&round.samples, percent) / rank(&round.crowded, percent),
+            Source::Scaling => rank(&round.samples, 50) / rank(&round.alone, 50),
             Source::Commits => self.unit.of_time(round.wall, round.samples.len() as u64),
-        }
+            Source::Hits => {
+                let Counts { hits, misses, .. } = round.counts.filter(|it| it.hits + it.misses > 0)?;
+                self.unit.of_part(hits as f64 / (hits + misses) as f64)
+            }
+            Source::Growth => per_operation(rank(&round.samples, 50)),
+            Source::Counted => per_operation(round.counts?.bytes as f64),
+        })
     }
 
     /// What distinguishes it in a table, beside its unit.
@@ -67,6 +91,12 @@ impl Metric {
             Source::ToAlone(percent) => format!("{} to alone", ranked(percent)).into(),
             Source::ToCrowded(percent) => format!("{} to crowded", ranked(percent)).into(),
             Source::Commits => "commits".into(),
+            Source::Hits => "hits".into(),
+            Source::OfTwo => "two".into(),
+            Source::OfOne => "one".into(),
+            Source::Scaling => "scaling".into(),
+            Source::Growth => "growth".into(),
+            Source::Counted => "counted".into(),
         }
     }
 
@@ -87,8 +117,14 @@ pub enum Unit {
     Millis,
     /// Commits a second, of which more is better.
     CommitsPerSecond,
+    /// Look-ups a second, of which more is better.
+    GetsPerSecond,
+    /// Bytes.
+    Bytes,
     /// Millions of bytes.
     Megabytes,
+    /// Hundredths.
+    Percent,
     /// How many times as much.
     Times,
     /// How many.
@@ -103,7 +139,10 @@ impl Unit {
             Self::Micros => "µs",
             Self::Millis => "ms",
             Self::CommitsPerSecond => "commits/s",
+            Self::GetsPerSecond => "gets/s",
+            Self::Bytes => "B",
             Self::Megabytes => "MB",
+            Self::Percent => "%",
             Self::Times => "×",
             Self::Count => "n",
         }
@@ -119,12 +158,23 @@ impl Unit {
         }
     }
 
+    /// Converts a part of a whole.
+    fn of_part(self, part: f64) -> f64 {
+        if self == Self::Percent { part * 100.0 } else { self.of_sample(part) }
+    }
+
     /// Converts nanoseconds, or bytes.
     fn of_sample(self, sample: f64) -> f64 {
         match self {
             Self::Micros => sample / 1e3,
             Self::Millis | Self::Megabytes => sample / 1e6,
-            Self::Nanos | Self::CommitsPerSecond | Self::Times | Self::Count => sample,
+            Self::Nanos
+            | Self::CommitsPerSecond
+            | Self::GetsPerSecond
+            | Self::Bytes
+            | Self::Percent
+            | Self::Times
+            | Self::Count => sample,
         }
     }
 }

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::measure::{Done, Round};
-use crate::reading::Seen;
+use crate::data::Data;
+use crate::measure::Round;
+use crate::name::Memory;
+use crate::reading::{Counts, Seen};
 use crate::workload::{Contents, KEY_BYTES, Key};
 
 /// An order.
@@ -16,16 +18,18 @@ pub enum Order {
     /// Answer.
     Nothing,
     /// Open the store for reading and look the keys up.
-    Open {
-        /// How much memory the engine may use.
-        cache_bytes: usize,
-    },
+    Open(Memory),
+    /// Look all keys up once.
+    Warm(Data),
     /// Look the keys up in one snapshot.
     GetHeld,
     /// Look the keys up, each in a fresh snapshot.
     GetFresh,
     /// Look the keys up again and again, each in a fresh snapshot, until [`Order::Stop`].
-    Spin,
+    Spin {
+        /// How many threads do that, each from another of the keys on.
+        threads: usize,
+    },
     /// Compute until [`Order::Stop`], without a look at the store.
     Compute,
     /// Stop.
@@ -59,6 +63,8 @@ pub enum Answer {
         cpu: u64,
         /// What was read.
         seen: Seen,
+        /// What the reader's cache of values counted meanwhile.
+        counts: Option<Counts>,
     },
     /// When it happened, on the clock that processes share.
     At(Vec<i64>),
@@ -69,15 +75,21 @@ pub enum Answer {
 impl From<Round> for Answer {
     fn from(round: Round) -> Self {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        Self::Took { wall: nanos(round.wall), cpu: nanos(round.cpu), seen: round.done.seen }
+        Self::Took {
+            wall: nanos(round.wall),
+            cpu: nanos(round.cpu),
+            seen: round.done.seen,
+            counts: round.counts,
+        }
     }
 }
 
 impl Answer {
     /// The answer as a round of a case, if it is one.
     pub fn into_round(self) -> Option<Round> {
-        let Self::Took { wall, cpu, seen } = self else { return None };
-        Some(Round::of_times(Duration::from_nanos(wall), Duration::from_nanos(cpu), Done::from(seen)))
+        let Self::Took { wall, cpu, seen, counts } = self else { return None };
+        let round = Round::of_times(Duration::from_nanos(wall), Duration::from_nanos(cpu), seen.into());
+        Some(Round { counts, ..round })
     }
 }
 

@@ -1,6 +1,5 @@
 //! The process that reads, or stands by, beside a writer in another: the program once more, doing as it is ordered.
 
-use std::hint::black_box;
 use std::io::{self, BufReader};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -10,17 +9,15 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 use std::{process, thread};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 
-use crate::engine::Name;
 use crate::measure::{Round, Stopwatch, shared_ns};
+use crate::name::Name;
 use crate::order::{Answer, Order, take, write_line};
 use crate::reading::{Reader, Seen};
+use crate::spin::{compute, look_up};
 use crate::workload::{Key, Row, mark_in};
-
-/// How many look-ups there are between two looks at whether to stop.
-const STRIDE: usize = 64;
 
 /// How long after the last order the process may still be there.
 const GRACE: Duration = Duration::from_secs(10);
@@ -53,9 +50,9 @@ impl Part {
         order: Order,
         keys: &[Key],
     ) -> Result<Answer> {
-        if let Order::Open { cache_bytes } = order {
+        if let Order::Open(memory) = order {
             let watch = Stopwatch::start();
-            let reader = reader.insert(self.engine.open_reader(&self.dir, cache_bytes)?);
+            let reader = reader.insert(self.engine.open_reader(&self.dir, memory)?);
             let seen = reader.get_fresh(keys)?;
             return Ok(watch.stop_now(seen.into()).into());
         }
@@ -71,15 +68,16 @@ impl Part {
         }
         let reader = reader.as_deref().context("nothing was opened")?;
         Ok(match order {
-            Order::GetHeld => measure(|| reader.get_held(keys))?.into(),
-            Order::GetFresh => measure(|| reader.get_fresh(keys))?.into(),
-            Order::Spin => {
-                Answer::Ready.say()?;
-                measure(|| spin(reader, keys, &desk.is_to_stop))?.into()
+            Order::GetHeld => measure(reader, || reader.get_held(keys))?.into(),
+            Order::GetFresh => measure(reader, || reader.get_fresh(keys))?.into(),
+            Order::Warm(data) => measure(reader, || reader.warm(data).map(|()| Seen::default()))?.into(),
+            Order::Spin { threads } => {
+                let is_to_stop = desk.begin()?;
+                measure(reader, || look_up(reader, keys, threads, is_to_stop))?.into()
             }
             Order::Compute => {
-                Answer::Ready.say()?;
-                measure(|| Ok(compute(keys, &desk.is_to_stop)))?.into()
+                let is_to_stop = desk.begin()?;
+                measure(reader, || Ok(compute(keys, is_to_stop)))?.into()
             }
             Order::Follow { first, last } => {
                 let key = keys.first().context("no key was given")?;
@@ -89,38 +87,17 @@ impl Part {
                 reader.check(contents)?;
                 Answer::Ready
             }
-            Order::Nothing | Order::Stop | Order::Open { .. } | Order::Succeed { .. } => Answer::Ready,
+            Order::Nothing | Order::Stop | Order::Open(_) | Order::Succeed { .. } => Answer::Ready,
         })
     }
 }
 
-fn measure(work: impl FnOnce() -> Result<Seen>) -> Result<Round> {
+fn measure(reader: &dyn Reader, work: impl FnOnce() -> Result<Seen>) -> Result<Round> {
+    let before = reader.counts().unwrap_or_default();
     let watch = Stopwatch::start();
     let seen = work()?;
-    Ok(watch.stop_now(seen.into()))
-}
-
-fn spin(reader: &dyn Reader, keys: &[Key], is_to_stop: &AtomicBool) -> Result<Seen> {
-    let mut all = Seen::default();
-    for keys in keys.chunks(STRIDE).cycle() {
-        if is_to_stop.swap(false, Ordering::Relaxed) {
-            break;
-        }
-        let seen = reader.get_fresh(keys)?;
-        ensure!(seen.rows == keys.len() as u64, "found {} of {} keys", seen.rows, keys.len());
-        all.rows += seen.rows;
-    }
-    Ok(all)
-}
-
-fn compute(keys: &[Key], is_to_stop: &AtomicBool) -> Seen {
-    let mut seen = Seen::default();
-    while !is_to_stop.swap(false, Ordering::Relaxed) {
-        for key in keys {
-            seen.value(Some(black_box(key)));
-        }
-    }
-    seen
+    let round = watch.stop_now(seen.into());
+    Ok(Round { counts: reader.counts().map(|counts| counts.since(before)), ..round })
 }
 
 /// Returns when each of the marks was seen, or one that came after it.
@@ -185,5 +162,12 @@ impl Desk {
             process::exit(1);
         });
         Self { orders, is_to_stop }
+    }
+
+    /// Says that what goes on until it is to stop begins. Nobody stops it earlier.
+    fn begin(&self) -> Result<&AtomicBool> {
+        self.is_to_stop.store(false, Ordering::Relaxed);
+        Answer::Ready.say()?;
+        Ok(&self.is_to_stop)
     }
 }

@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::case::Case;
-use crate::engine::Name;
+use crate::name::Name;
 use crate::report::{Report, ReportRow};
 
 /// The charts: the name of the file, the title, the cases.
@@ -23,6 +23,7 @@ const CHARTS: &[(&str, &str, &[Case])] = &[
         "Look-ups in another process, CPU time",
         &[Case::ReaderGetQuiet, Case::ReaderGetOtherNs, Case::ReaderGetSameNs, Case::ReaderGetUncached],
     ),
+    ("cache", "Look-ups of what is warm, CPU time", &[Case::GetUniformWarm]),
     ("open", "Opening after a kill, wall time", &[Case::OpenAfterKill10k, Case::OpenAfterKill]),
 ];
 
@@ -31,7 +32,7 @@ const BASE: Name = Name::Lmdb;
 
 const HEIGHT: u32 = 380;
 const WIDTH_PER_CASE: u32 = 200;
-const WIDTH_REST: u32 = 220;
+const WIDTH_REST: u32 = 270;
 const FONT: &str = "sans-serif";
 
 /// The part of a case's width that its bars take up.
@@ -104,7 +105,7 @@ fn draw(path: &Path, title: &str, groups: &[Group<'_>]) -> Result<(), Box<dyn st
     let mut chart = ChartBuilder::on(&area)
         .caption(title, (FONT, 18))
         .margin(10)
-        .margin_right(110)
+        .margin_right(160)
         .x_label_area_size(28)
         .y_label_area_size(56)
         .build_cartesian_2d(-0.5..f64::from(count) - 0.5, 0.0..top)?;
@@ -150,9 +151,15 @@ fn color(name: Name) -> RGBColor {
     match name {
         #[cfg(feature = "with-cohab")]
         Name::Cohab => RGBColor(242, 142, 43),
+        #[cfg(feature = "with-cohab")]
+        Name::CohabWith => RGBColor(255, 190, 125),
+        #[cfg(feature = "with-cohab")]
+        Name::CohabUncached => RGBColor(176, 96, 20),
         Name::Lmdb => RGBColor(120, 120, 120),
         Name::Sqlite => RGBColor(78, 121, 167),
         Name::Redb => RGBColor(225, 87, 89),
         Name::Fjall => RGBColor(118, 183, 178),
+        Name::Moka => RGBColor(89, 161, 79),
+        Name::QuickCache => RGBColor(237, 201, 72),
     }
 }

@@ -1,5 +1,6 @@
 //! What the cases ask of whoever reads a store: its writer, or a reader in another process.
 
+use std::hint::black_box;
 use std::ops::ControlFlow;
 use std::thread;
 use std::time::Duration;
@@ -7,13 +8,17 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::data::Data;
 use crate::workload::{Contents, FIRST_KEY, Key};
 
 /// How long a reader that can't be woken sleeps between two looks.
 const POLL: Duration = Duration::from_millis(1);
 
+/// How many keys are looked up at a time to warm a cache.
+const WARM_CHUNK: usize = 1024;
+
 /// What an engine's file implements for reading. Reads show the engine's own bytes to a closure and copy nothing.
-pub trait Reads {
+pub trait Reads: Sync {
     /// Looks keys up, one after the other, in one snapshot.
     fn get_held(&self, keys: &[Key], see: impl FnMut(Option<&[u8]>)) -> Result<()>;
 
@@ -35,10 +40,27 @@ pub trait Reads {
             thread::sleep(POLL);
         }
     }
+
+    /// Looks all keys up once. A cache without a store is given the rows.
+    fn warm(&self, data: Data) -> Result<()> {
+        let mut keys = data.rows().map(|(key, _)| key).peekable();
+        while keys.peek().is_some() {
+            let some: Vec<Key> = keys.by_ref().take(WARM_CHUNK).collect();
+            self.get_fresh(&some, |value| {
+                black_box(value);
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What its cache of values counts, if it has one.
+    fn counts(&self) -> Option<Counts> {
+        None
+    }
 }
 
-/// A store that is open for reading, as the cases see it.
-pub trait Reader {
+/// A store that is open for reading, as the cases see it. Several threads may read at a time.
+pub trait Reader: Sync {
     /// Looks keys up in one snapshot.
     fn get_held(&self, keys: &[Key]) -> Result<Seen>;
 
@@ -50,6 +72,12 @@ pub trait Reader {
 
     /// Looks a key up in one new snapshot after the other, until the closure breaks off.
     fn follow(&self, key: &Key, see: &mut dyn FnMut(Option<&[u8]>) -> ControlFlow<()>) -> Result<()>;
+
+    /// Looks all keys up once.
+    fn warm(&self, data: Data) -> Result<()>;
+
+    /// What its cache of values counts, if it has one.
+    fn counts(&self) -> Option<Counts>;
 
     /// Sums up everything that is there.
     fn contents(&self) -> Result<Contents>;
@@ -85,10 +113,39 @@ impl<R: Reads> Reader for R {
         Reads::follow(self, key, see)
     }
 
+    fn warm(&self, data: Data) -> Result<()> {
+        Reads::warm(self, data)
+    }
+
+    fn counts(&self) -> Option<Counts> {
+        Reads::counts(self)
+    }
+
     fn contents(&self) -> Result<Contents> {
         let mut contents = Contents::default();
         Reads::scan(self, &[FIRST_KEY], usize::MAX, |key, value| contents.add(key, value))?;
         Ok(contents)
+    }
+}
+
+/// What a cache of values counts.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Look-ups that it answered.
+    pub hits: u64,
+    /// Look-ups that it left to the store.
+    pub misses: u64,
+    /// How many entries it has.
+    pub entries: u64,
+    /// How many bytes it takes them for.
+    pub bytes: u64,
+}
+
+impl Counts {
+    /// What happened since it counted before, and what it has now.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self { hits: self.hits - before.hits, misses: self.misses - before.misses, ..self }
     }
 }
 

@@ -9,7 +9,8 @@ use redb::{
     ReadableTable as _, TableDefinition,
 };
 
-use crate::engine::{Adapter, CACHE_BYTES, Neighbour};
+use crate::engine::{Adapter, Neighbour};
+use crate::name::CACHE_BYTES;
 use crate::reading::Reads;
 use crate::workload::{Key, Row};
 
@@ -61,7 +62,7 @@ impl<D: ReadableDatabase> Redb<D> {
     }
 }
 
-impl<D: ReadableDatabase> Reads for Redb<D> {
+impl<D: ReadableDatabase + Sync> Reads for Redb<D> {
     fn get_held(&self, keys: &[Key], mut see: impl FnMut(Option<&[u8]>)) -> Result<()> {
         let table = self.read()?;
         for key in keys {

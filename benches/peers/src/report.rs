@@ -8,9 +8,9 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::case::Case;
-use crate::engine::Name;
-use crate::measure::{Series, Summary};
+use crate::measure::{Round, Series, Summary};
 use crate::metric::{Metric, Unit};
+use crate::name::Name;
 
 /// What is reported of a case.
 pub struct Report {
@@ -28,8 +28,8 @@ pub struct ReportRow {
     pub name: Name,
     /// The figure that counts.
     pub main: Summary,
-    /// Those beside it.
-    beside: Vec<Summary>,
+    /// Those beside it, as far as the engine has them.
+    beside: Vec<Option<Summary>>,
 }
 
 /// An entry of the JSON file.
@@ -48,9 +48,8 @@ impl Report {
     /// Sums up the rounds of a case.
     pub fn new(case: Case, series: &Series) -> Self {
         let rows = series.iter().map(|(name, rounds)| {
-            let mut figures =
-                case.metrics().iter().map(|metric| Summary::of(rounds.iter().map(|round| metric.of(round))));
-            let main = figures.next().expect("every case has a figure that counts");
+            let mut figures = case.metrics().iter().map(|metric| summary(*metric, rounds));
+            let main = figures.next().flatten().expect("every case has a figure that counts");
             ReportRow { name: *name, main, beside: figures.collect() }
         });
         let rounds = series.first().map_or(0, |(_, rounds)| rounds.len());
@@ -74,16 +73,22 @@ impl Report {
         let metrics: Vec<(usize, Metric)> = self.case.metrics().iter().copied().enumerate().collect();
         for (block, metrics) in metrics.chunks(2).enumerate() {
             let columns: Vec<(usize, Scale)> = metrics.iter().map(|it| (it.0, self.scale(*it))).collect();
-            print!("  {:8}", "");
+            print!("  {:14}", "");
             for (_, scale) in &columns {
                 print!("{:>18}{:>10}{:>10}", scale.title, "min", "max");
             }
-            println!("{}", if block == 0 { "   × redb   × lmdb" } else { "" });
+            println!(
+                "{}",
+                if block == 0 { self.bases().map(|base| base.1).collect() } else { String::new() }
+            );
             for row in &self.rows {
-                print!("  {:8}", row.name);
+                print!("  {:14}", row.name);
                 for (index, scale) in &columns {
-                    let Summary { median, min, max } = row.figure(*index);
-                    print!("{:>18}{:>10}{:>10}", scale.show(median), scale.show(min), scale.show(max));
+                    let [median, min, max] = match row.figure(*index) {
+                        Some(figure) => [figure.median, figure.min, figure.max].map(|it| scale.show(it)),
+                        None => ["–", "", ""].map(str::to_owned),
+                    };
+                    print!("{median:>18}{min:>10}{max:>10}");
                 }
                 println!("{}", if block == 0 { self.ratios(row) } else { String::new() });
             }
@@ -91,15 +96,26 @@ impl Report {
     }
 
     fn ratios(&self, row: &ReportRow) -> String {
-        let [redb, lmdb] = [Name::Redb, Name::Lmdb].map(|to| match self.median(to) {
-            Some(median) => format!("{:.2}", row.main.median / median),
-            None => "–".to_owned(),
-        });
-        format!("{redb:>9}{lmdb:>9}")
+        let ratio = |(median, title): (f64, &str)| {
+            let ratio = format!("{:.2}", row.main.median / median);
+            format!("{ratio:>width$}", width = title.chars().count())
+        };
+        self.bases().map(ratio).collect()
+    }
+
+    /// The medians that the others are compared with, and what stands above the ratios.
+    fn bases(&self) -> impl Iterator<Item = (f64, &'static str)> {
+        let bases = [
+            (Name::Redb, "   × redb"),
+            (Name::Lmdb, "   × lmdb"),
+            #[cfg(feature = "with-cohab")]
+            (Name::CohabUncached, "   × uncached"),
+        ];
+        bases.into_iter().filter_map(|(name, title)| Some((self.median(name)?, title)))
     }
 
     fn scale(&self, (index, metric): (usize, Metric)) -> Scale {
-        Scale::of(metric, self.rows.iter().map(|row| row.figure(index).median))
+        Scale::of(metric, self.rows.iter().filter_map(|row| row.figure(index)).map(|it| it.median))
     }
 
     fn figures(&self) -> impl Iterator<Item = Figure> {
@@ -112,7 +128,7 @@ impl Report {
                     _ if metric.is_written() => format!("{name} {}", metric.title()),
                     _ => return None,
                 };
-                let Summary { median, min, max } = row.figure(index);
+                let Summary { median, min, max } = row.figure(index)?;
                 Some(Figure {
                     case,
                     engine: row.name,
@@ -128,12 +144,18 @@ impl Report {
 }
 
 impl ReportRow {
-    fn figure(&self, index: usize) -> Summary {
+    fn figure(&self, index: usize) -> Option<Summary> {
         match index {
-            0 => self.main,
+            0 => Some(self.main),
             _ => self.beside[index - 1],
         }
     }
+}
+
+/// Sums up a figure of all rounds, if they have it.
+fn summary(metric: Metric, rounds: &[Round]) -> Option<Summary> {
+    let figures: Option<Vec<f64>> = rounds.iter().map(|round| metric.of(round)).collect();
+    figures.map(Summary::of)
 }
 
 /// Writes the figures of all cases as one array.

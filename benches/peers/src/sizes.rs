@@ -23,6 +23,15 @@ pub struct Sizes {
     pub scans_1000: usize,
     /// Scans of all rows.
     pub scans_all: usize,
+    /// Look-ups through a cache of values. They are many, because it takes longer from one commit of another process to
+    /// the next than a hundred thousand of them.
+    pub gets_cached: usize,
+    /// Look-ups before them that do not count.
+    pub gets_before: usize,
+    /// How long threads and processes look up at a time.
+    pub spin: Duration,
+    /// The budget of a cache that is filled.
+    pub budget: usize,
     /// Look-ups of a reader that has just begun.
     pub gets_uncached: usize,
     /// Readers that are opened, one after the other.
@@ -61,11 +70,15 @@ impl Sizes {
         scans_10: 40_000,
         scans_1000: 2_000,
         scans_all: 2,
+        gets_cached: 1_000_000,
+        gets_before: 200_000,
+        spin: Duration::from_millis(500),
+        budget: 64 << 20,
         gets_uncached: 20_000,
         openings: 20,
         readers: 64,
         long_rounds: 3,
-        commits_beside_gets: 2_000,
+        commits_beside_gets: 4_000,
         commits_beside_readers: 300,
         patience: Duration::from_secs(15),
         wakes: 500,
@@ -85,6 +98,10 @@ impl Sizes {
         scans_10: 20_000,
         scans_1000: 1_000,
         scans_all: 10,
+        gets_cached: 300_000,
+        gets_before: 50_000,
+        spin: Duration::from_millis(200),
+        budget: 16 << 20,
         gets_uncached: 10_000,
         openings: 10,
         long_rounds: 2,
@@ -109,6 +126,10 @@ impl Sizes {
         scans_10: 200,
         scans_1000: 20,
         scans_all: 1,
+        gets_cached: 2_000,
+        gets_before: 500,
+        spin: Duration::from_millis(20),
+        budget: 1 << 20,
         gets_uncached: 200,
         openings: 2,
         readers: 8,

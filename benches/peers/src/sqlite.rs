@@ -1,15 +1,16 @@
 //! SQLite with a write-ahead log that is synced on every commit, through cached prepared statements.
 //!
 //! There is one connection that writes, shared by the threads behind a lock, as SQLite would otherwise have them poll
-//! for each other; and one that reads, beside it.
+//! for each other; and beside it one that reads for each thread that does.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, ensure};
 use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior};
 
-use crate::engine::{Adapter, CACHE_BYTES, Neighbour};
+use crate::engine::{Adapter, Neighbour};
+use crate::name::CACHE_BYTES;
 use crate::reading::Reads;
 use crate::workload::{Key, Row};
 
@@ -33,9 +34,12 @@ pub struct Sqlite {
     reader: SqliteReader,
 }
 
-/// A connection for reading.
+/// Connections for reading, as many as threads have read at a time.
 pub struct SqliteReader {
-    connection: Mutex<Connection>,
+    dir: PathBuf,
+    cache_bytes: usize,
+    /// Those that nobody uses.
+    idle: Mutex<Vec<Connection>>,
 }
 
 impl Sqlite {
@@ -71,7 +75,20 @@ impl Sqlite {
 impl SqliteReader {
     /// Opens a database that is there, beside whoever writes it.
     pub fn open(dir: &Path, cache_bytes: usize) -> Result<Self> {
-        Ok(Self { connection: Mutex::new(connect(dir, cache_bytes)?) })
+        let idle = Mutex::new(vec![connect(dir, cache_bytes)?]);
+        Ok(Self { dir: dir.to_owned(), cache_bytes, idle })
+    }
+
+    /// Reads through a connection that no other thread uses meanwhile.
+    fn read(&self, read: impl FnOnce(&mut Connection) -> Result<()>) -> Result<()> {
+        let idle = locked(&self.idle).pop();
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => connect(&self.dir, self.cache_bytes)?,
+        };
+        read(&mut connection)?;
+        locked(&self.idle).push(connection);
+        Ok(())
     }
 }
 
@@ -87,8 +104,8 @@ fn connect(dir: &Path, cache_bytes: usize) -> Result<Connection> {
 }
 
 /// A connection that somebody panicked with is no worse than another.
-fn locked(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
-    connection.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked<T>(connections: &Mutex<T>) -> MutexGuard<'_, T> {
+    connections.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn put(statement: &mut CachedStatement<'_>, row: &Row) -> Result<()> {
@@ -110,28 +127,30 @@ fn get(connection: &Connection, keys: &[Key], mut see: impl FnMut(Option<&[u8]>)
 
 impl Reads for SqliteReader {
     fn get_held(&self, keys: &[Key], see: impl FnMut(Option<&[u8]>)) -> Result<()> {
-        let mut connection = locked(&self.connection);
-        let tx = connection.transaction()?;
-        get(&tx, keys, see)
+        self.read(|connection| {
+            let tx = connection.transaction()?;
+            get(&tx, keys, see)
+        })
     }
 
     fn get_fresh(&self, keys: &[Key], see: impl FnMut(Option<&[u8]>)) -> Result<()> {
-        get(&locked(&self.connection), keys, see)
+        self.read(|connection| get(connection, keys, see))
     }
 
     fn scan(&self, starts: &[Key], limit: usize, mut see: impl FnMut(&[u8], &[u8])) -> Result<()> {
-        let mut connection = locked(&self.connection);
-        let tx = connection.transaction()?;
-        let mut statement = tx.prepare_cached(SCAN)?;
-        // A negative limit is none.
-        let limit = i64::try_from(limit).unwrap_or(-1);
-        for start in starts {
-            let mut rows = statement.query((start.as_slice(), limit))?;
-            while let Some(row) = rows.next()? {
-                see(row.get_ref(0)?.as_bytes()?, row.get_ref(1)?.as_bytes()?);
+        self.read(|connection| {
+            let tx = connection.transaction()?;
+            let mut statement = tx.prepare_cached(SCAN)?;
+            // A negative limit is none.
+            let limit = i64::try_from(limit).unwrap_or(-1);
+            for start in starts {
+                let mut rows = statement.query((start.as_slice(), limit))?;
+                while let Some(row) = rows.next()? {
+                    see(row.get_ref(0)?.as_bytes()?, row.get_ref(1)?.as_bytes()?);
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }
 

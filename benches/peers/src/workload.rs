@@ -4,6 +4,8 @@ use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
+use crate::zipf::Picks;
+
 /// The length of a key, in bytes.
 pub const KEY_BYTES: usize = 24;
 
@@ -42,6 +44,17 @@ pub fn mark_in(value: &[u8]) -> Option<u64> {
 /// The seed of the rows; each stream of picks has the next one.
 const SEED: u64 = 0x00c0_ab5e;
 
+/// The rows that a store holds at first, one after the other.
+pub fn first_rows(count: usize) -> impl Iterator<Item = Row> {
+    let mut rng = Rng::with_seed(SEED);
+    (0..count).map(move |_| {
+        let mut row = Row { key: FIRST_KEY, value: [0; VALUE_BYTES] };
+        rng.fill(&mut row.key);
+        rng.fill(&mut row.value);
+        row
+    })
+}
+
 /// The rows that a store holds by now, and the source of what comes next.
 ///
 /// Keys and values are random bytes, so the order of the rows is a random order of their keys, and nothing
@@ -55,15 +68,7 @@ pub struct Workload {
 impl Workload {
     /// Makes rows, always the same ones.
     pub fn new(rows: usize) -> Self {
-        let mut rng = Rng::with_seed(SEED);
-        let rows: Vec<Row> = (0..rows)
-            .map(|_| {
-                let mut row = Row { key: FIRST_KEY, value: [0; VALUE_BYTES] };
-                rng.fill(&mut row.key);
-                rng.fill(&mut row.value);
-                row
-            })
-            .collect();
+        let rows: Vec<Row> = first_rows(rows).collect();
         let mut contents = Contents::default();
         for row in &rows {
             contents.add(&row.key, &row.value);
@@ -93,6 +98,12 @@ impl Workload {
         (0..count).map(|_| self.rows[self.picks.usize(..self.rows.len())].key).collect()
     }
 
+    /// Picks keys that are there, few of them over and over.
+    pub fn skewed_lookups(&mut self, count: usize) -> Vec<Key> {
+        let mut skewed = self.skewed();
+        (0..count).map(|_| self.rows[skewed.pick()].key).collect()
+    }
+
     /// Picks rows to write elsewhere.
     pub fn some_rows(&mut self, count: usize) -> Vec<Row> {
         (0..count).map(|_| self.rows[self.picks.usize(..self.rows.len())]).collect()
@@ -101,6 +112,12 @@ impl Workload {
     /// Gives rows that are there new values, and returns them in the order in which an engine has to write them.
     pub fn overwrites(&mut self, count: usize) -> Vec<Row> {
         (0..count).map(|_| self.overwrite(0, 1)).collect()
+    }
+
+    /// Overwrites of rows that are picked as [`skewed_lookups`](Self::skewed_lookups) are.
+    pub fn skewed_overwrites(&mut self, count: usize) -> Vec<Row> {
+        let mut skewed = self.skewed();
+        (0..count).map(|_| self.rewrite(skewed.pick(), |picks, row| picks.fill(&mut row.value))).collect()
     }
 
     /// Overwrites for several threads, of which no two write the same key.
@@ -117,6 +134,10 @@ impl Workload {
     /// The key of the row that is marked.
     pub fn marked_key(&self) -> Key {
         self.rows[0].key
+    }
+
+    fn skewed(&mut self) -> Picks {
+        Picks::new(self.rows.len(), self.picks.u64(..))
     }
 
     /// Overwrites one of the rows `offset`, `offset + stride`, …
@@ -179,6 +200,7 @@ mod tests {
         one.turn_to(3);
         other.turn_to(3);
         assert_eq!(one.lookups(50), other.lookups(50));
+        assert_eq!(one.skewed_lookups(50), other.skewed_lookups(50));
         assert_eq!(one.overwrites(50), other.overwrites(50));
     }
 
@@ -193,7 +215,7 @@ mod tests {
     fn what_is_overwritten_is_what_the_contents_sum_up() {
         let mut workload = Workload::new(100);
         let mut written: BTreeMap<Key, Row> = workload.rows().iter().map(|row| (row.key, *row)).collect();
-        for row in workload.overwrites(300) {
+        for row in [workload.overwrites(300), workload.skewed_overwrites(300)].concat() {
             assert!(written.insert(row.key, row).is_some_and(|before| before.value != row.value));
         }
         assert_eq!(workload.contents(), contents_of(written.values()));

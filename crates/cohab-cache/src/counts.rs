@@ -77,6 +77,8 @@ pub(crate) struct Counts {
     pub(crate) floors: AtomicU64,
     pub(crate) entries: AtomicU64,
     pub(crate) bytes: AtomicU64,
+    /// What those occupy that may not go.
+    pub(crate) pinned_bytes: AtomicU64,
 }
 
 impl Counts {
@@ -89,7 +91,6 @@ impl Counts {
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     spaces: RwLock<HashMap<u32, Account>>,
-    pinned_bytes: AtomicU64,
 }
 
 type Account = (Arc<Counts>, Arc<Intervals>);
@@ -107,35 +108,37 @@ impl Ledger {
     }
 
     pub(crate) fn add(&self, entry: &Head, bytes: u64) {
-        if entry.is_pinned() {
-            self.pinned_bytes.fetch_add(bytes, Ordering::Relaxed);
-        }
-        self.with(entry, |counts, _| {
+        self.with(entry, |counts, intervals| {
             counts.entries.fetch_add(1, Ordering::Relaxed);
             counts.bytes.fetch_add(bytes, Ordering::Relaxed);
+            if is_pinned(entry, intervals) {
+                counts.pinned_bytes.fetch_add(bytes, Ordering::Relaxed);
+            }
         });
     }
 
     pub(crate) fn remove(&self, entry: &Head, bytes: u64, is_evicted: bool) {
-        if entry.is_pinned() {
-            self.pinned_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        }
-        self.with(entry, |counts, _| {
+        self.with(entry, |counts, intervals| {
             counts.entries.fetch_sub(1, Ordering::Relaxed);
             counts.bytes.fetch_sub(bytes, Ordering::Relaxed);
             counts.evictions.fetch_add(u64::from(is_evicted), Ordering::Relaxed);
+            if is_pinned(entry, intervals) {
+                // Should the space forget everything at this moment, there is nothing to take it from.
+                let less = |pinned: u64| Some(pinned.saturating_sub(bytes));
+                let _ = counts.pinned_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+            }
         });
     }
 
-    /// Returns whether an entry may not go: one that is pinned, as long as it can still answer anybody.
+    /// Returns whether an entry may not go.
     pub(crate) fn is_pinned(&self, entry: &Head) -> bool {
-        let is_current = |intervals: &Intervals| entry.tenant().generation() == intervals.generation();
-        entry.is_pinned() && self.with(entry, |_, intervals| is_current(intervals)).unwrap_or(false)
+        entry.is_pinned() && self.with(entry, |_, intervals| is_pinned(entry, intervals)).unwrap_or(false)
     }
 
-    /// Returns what pinned entries of all spaces occupy.
+    /// Returns what the pinned entries of all spaces occupy.
     pub(crate) fn pinned_bytes(&self) -> u64 {
-        self.pinned_bytes.load(Ordering::Relaxed)
+        let spaces = self.spaces.read().unwrap_or_else(PoisonError::into_inner);
+        spaces.values().map(|(counts, _)| counts.pinned_bytes.load(Ordering::Relaxed)).sum()
     }
 
     fn with<T>(&self, entry: &Head, f: impl FnOnce(&Counts, &Intervals) -> T) -> Option<T> {
@@ -143,4 +146,9 @@ impl Ledger {
         // What a space leaves behind when it is closed is nobody's any more.
         spaces.get(&entry.tenant().space()).map(|(counts, intervals)| f(counts, intervals))
     }
+}
+
+/// An entry is pinned for as long as it can still answer anybody.
+fn is_pinned(entry: &Head, intervals: &Intervals) -> bool {
+    entry.is_pinned() && entry.tenant().generation() == intervals.generation()
 }

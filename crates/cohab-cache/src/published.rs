@@ -35,6 +35,8 @@ impl<T: Send + Sync + 'static> Published<T> {
         if !before.is_null() {
             // SAFETY: nobody finds it any more, and only who has swapped it out destroys it.
             unsafe { guard.defer_destroy(before) };
+            // It may keep much else, and what is deferred alone is deferred for long.
+            guard.flush();
         }
     }
 }

@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "entries are found by their addresses")]
 
 use std::any::{Any, TypeId};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -40,7 +40,8 @@ pub struct Space {
 #[derive(Debug)]
 struct Own {
     shelf: Shelf,
-    granted: usize,
+    /// What the common shelf was reduced by for it, until that is given back.
+    granted: AtomicUsize,
 }
 
 /// What happened in a space so far, and what it holds.
@@ -75,7 +76,10 @@ impl Space {
         let own = match policy {
             Policy::Own(bytes) => {
                 let granted = shared.reserve(bytes);
-                Some(Own { shelf: Shelf::new(granted, shared.ledger.clone()), granted })
+                Some(Own {
+                    shelf: Shelf::new(granted, shared.ledger.clone()),
+                    granted: AtomicUsize::new(granted),
+                })
             }
             Policy::Shared | Policy::Pinned | Policy::Off => None,
         };
@@ -242,6 +246,7 @@ impl Space {
             .advance(to, |since| touched(since, &mut |key, version| self.drop_key(key, version)));
         if advance == Advance::Raised {
             Counts::add(&self.counts.floors, 1);
+            self.counts.pinned_bytes.store(0, Ordering::Relaxed);
         }
     }
 
@@ -263,6 +268,18 @@ impl Space {
     /// Lets no entry that there is at present answer any more.
     pub fn clear(&self) {
         self.intervals.forget();
+        self.counts.pinned_bytes.store(0, Ordering::Relaxed);
+    }
+
+    /// Lets go of everything for good, while others may still have it: what it had is there for other spaces.
+    pub fn retire(&self) {
+        self.clear();
+        if let Some(own) = &self.own {
+            let _guard = crossbeam::epoch::pin();
+            let granted = own.granted.swap(0, Ordering::AcqRel);
+            own.shelf.set_budget(0);
+            self.shared.release(granted);
+        }
     }
 
     /// Returns whether there is room without anything having to go.
@@ -311,9 +328,7 @@ impl Space {
 impl Drop for Space {
     fn drop(&mut self) {
         self.shared.ledger.close(self.number);
-        if let Some(own) = &self.own {
-            self.shared.release(own.granted);
-        }
+        self.retire();
     }
 }
 

@@ -9,7 +9,7 @@ use cohab_core::{NamespaceId, Version};
 
 use crate::coordination::NAMES_CHANGED;
 use crate::latest::Sight;
-use crate::{Freshness, Name, Result, Snapshot, Store};
+use crate::{Freshness, Name, NamespaceView, Result, Snapshot, Store};
 
 /// A namespace as it is now, read through the versioned cache.
 ///
@@ -86,16 +86,21 @@ impl Cached {
     #[inline]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>> {
         let key = key.as_ref();
-        {
+        let is_asked = {
             let guard = cohab_cache::pin();
             match self.probe(&guard, |space, at| space.lend(key, at, &guard)) {
-                Lookup::Value(value) => return Ok(Some(value.clone())),
-                Lookup::Absent => return Ok(None),
-                // No longer pinned: whoever reads from the file may have to wait.
-                Lookup::Unknown => {}
+                Some(Lookup::Value(value)) => return Ok(Some(value.clone())),
+                Some(Lookup::Absent) => return Ok(None),
+                asked => asked.is_some(),
             }
-        }
-        self.read(|snapshot| snapshot.namespace(&*self.name)?.get_bytes(key))
+        };
+        // No longer pinned: whoever reads from the file may have to wait.
+        self.read(
+            is_asked,
+            |namespace| {
+                if is_asked { namespace.fill_bytes(key) } else { namespace.get_bytes(key) }
+            },
+        )
     }
 
     /// Reads a key's value and lends it to a function, without copying it or counting references.
@@ -109,16 +114,15 @@ impl Cached {
     #[inline]
     pub fn get_with<R>(&self, key: impl AsRef<[u8]>, f: impl FnOnce(Option<&[u8]>) -> R) -> Result<R> {
         let key = key.as_ref();
-        {
+        let is_asked = {
             let guard = cohab_cache::pin();
             match self.probe(&guard, |space, at| space.lend(key, at, &guard)) {
-                Lookup::Value(value) => return Ok(f(Some(value))),
-                Lookup::Absent => return Ok(f(None)),
-                Lookup::Unknown => {}
+                Some(Lookup::Value(value)) => return Ok(f(Some(value))),
+                Some(Lookup::Absent) => return Ok(f(None)),
+                asked => asked.is_some(),
             }
-        }
-        self.read(|snapshot| {
-            let namespace = snapshot.namespace(&*self.name)?;
+        };
+        self.read(is_asked, |namespace| {
             let (space, at) = namespace.cached()?;
             namespace.fill(space, at, key, |value| f(value.map(|value| &**value)))
         })
@@ -129,23 +133,28 @@ impl Cached {
         self.view.load(&cohab_cache::pin()).map(|view| view.space.stats()).unwrap_or_default()
     }
 
-    /// Asks the cache, if what is known of the store's state still holds.
+    /// Asks the cache, if what is known of the store's state still holds; otherwise returns `None`.
     #[inline]
-    pub(crate) fn probe<T>(&self, guard: &Guard, ask: impl FnOnce(&Space, At) -> Lookup<T>) -> Lookup<T> {
+    pub(crate) fn probe<T>(&self, guard: &Guard, ask: impl FnOnce(&Space, At) -> T) -> Option<T> {
         let inner = &*self.store.inner;
-        let Some(view) = self.view.load(guard).filter(|_| inner.process.is_current()) else {
-            return Lookup::Unknown;
-        };
+        let view = self.view.load(guard).filter(|_| inner.process.is_current())?;
         if view.sight.suits(inner, inner.options.freshness) && view.reached() >= inner.seen() {
-            return ask(&view.space, view.at);
+            return Some(ask(&view.space, view.at));
         }
-        self.follow(view).map_or(Lookup::Unknown, |at| ask(&view.space, at))
+        self.follow(view).map(|at| ask(&view.space, at))
     }
 
-    /// Reads from the snapshot that is as new as it has to be.
+    /// Reads from the snapshot that is as new as it has to be. If the cache was asked, what the handle knows of the store's
+    /// state holds, and is not concluded again.
     #[cold]
-    pub(crate) fn read<R>(&self, read: impl FnOnce(&Snapshot) -> Result<R>) -> Result<R> {
-        read(&self.look()?)
+    pub(crate) fn read<R>(
+        &self,
+        is_asked: bool,
+        read: impl FnOnce(&NamespaceView<'_>) -> Result<R>,
+    ) -> Result<R> {
+        let inner = &*self.store.inner;
+        let snapshot = if is_asked { inner.snapshot(inner.options.freshness)? } else { self.look()? };
+        read(&snapshot.namespace(&*self.name)?)
     }
 
     /// Goes with what the page says, if neither the namespace nor its name has changed: a commit elsewhere costs a few

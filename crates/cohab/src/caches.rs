@@ -92,7 +92,9 @@ impl Caches {
         for id in known.into_iter().filter(|id| is_gone(*id)) {
             let gone = self.spaces.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
             // When the lock is not held any more: with it go values of the application's.
-            drop(gone);
+            if let Some(known) = gone {
+                known.space.retire();
+            }
         }
     }
 
@@ -115,7 +117,9 @@ impl Caches {
         let mut spaces = self.spaces.write().unwrap_or_else(PoisonError::into_inner);
         let forgotten = std::mem::take(&mut *spaces);
         drop(spaces);
-        drop(forgotten);
+        for known in forgotten.values() {
+            known.space.retire();
+        }
     }
 
     /// As the writer, drops what a commit has written.

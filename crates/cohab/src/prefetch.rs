@@ -71,8 +71,7 @@ fn step(
     progress: &Progress,
     keep: &impl Fn(&Space, At, EntryRef<'_>) -> Result<bool>,
 ) -> Result<Option<Vec<u8>>> {
-    cached.read(|snapshot| {
-        let namespace = snapshot.namespace(cached.name())?;
+    cached.read(false, |namespace| {
         let (space, at) = namespace.cached()?;
         let end = prefix_end(prefix);
         let bounds = (from.as_ref().map(Vec::as_slice), end.as_ref().map(Vec::as_slice));

@@ -87,8 +87,14 @@ impl<'s> NamespaceView<'s> {
         match space.get(key, at) {
             Lookup::Value(value) => Ok(Some(value)),
             Lookup::Absent => Ok(None),
-            Lookup::Unknown => self.fill(space, at, key, |value| value.map(Value::to_bytes)),
+            Lookup::Unknown => self.fill_bytes(key),
         }
+    }
+
+    /// Reads a key's value from the file, for somebody who has asked the cache.
+    pub(crate) fn fill_bytes(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        let (space, at) = self.cached()?;
+        self.fill(space, at, key, |value| value.map(Value::to_bytes))
     }
 
     /// Returns where the namespace's values are cached, and where in its history they are read, having made sure that

@@ -6,8 +6,8 @@ use anyhow::{Result, ensure};
 
 use super::{Stage, Store};
 use crate::child::Child;
-use crate::engine::CACHE_BYTES;
 use crate::measure::{Round, Series, interleaved};
+use crate::name::Memory;
 use crate::order::Order;
 use crate::workload::{Key, Row};
 
@@ -23,7 +23,7 @@ pub fn beside(stage: &mut Stage<'_>, readers: usize) -> Result<Series> {
     let mut stores = Vec::new();
     for (name, store) in &stage.stores {
         let readers: Vec<Child> =
-            (0..readers).map(|_| stage.reader(store, CACHE_BYTES)).collect::<Result<_>>()?;
+            (0..readers).map(|_| stage.reader(store, Memory::PAGES)).collect::<Result<_>>()?;
         stores.push((*name, (store.clone(), readers)));
     }
     let (place, workload) = (stage.place, &mut *stage.workload);
@@ -37,7 +37,7 @@ pub fn beside(stage: &mut Stage<'_>, readers: usize) -> Result<Series> {
             start(readers, Order::Compute, &keys)?;
             let crowded = commit_each(store, crowded, sizes.patience)?;
             stop(readers)?;
-            start(readers, Order::Spin, &keys)?;
+            start(readers, Order::Spin { threads: 1 }, &keys)?;
             let samples = commit_each(store, beside, sizes.patience)?;
             stop(readers)?;
             Ok(Round { alone, crowded, ..Round::of_samples(samples) })

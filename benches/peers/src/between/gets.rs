@@ -1,36 +1,51 @@
-//! Look-ups in a reader's process. What counts is that process's CPU time alone.
+//! Look-ups in a reader's process, beside an idle writer. What counts is that process's CPU time alone.
 
-use std::time::{Duration, Instant};
-
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::{Pair, Stage};
 use crate::measure::{Round, Series, interleaved};
-use crate::order::{Answer, Order};
-use crate::workload::{Key, Row};
+use crate::name::{Kind, Memory, Name};
+use crate::order::Order;
+use crate::workload::{Key, Workload};
 
-/// What the writer's process does, where it is not idle: so many rows a commit, and commits at this interval.
-const ROWS_PER_COMMIT: usize = 10;
-const INTERVAL: Duration = Duration::from_millis(10);
+/// The pages of a reader in which nothing that it reads was read before; less than a tenth of the rows.
+const SMALL: Memory = Memory { pages: 16 << 20, values: 0 };
 
-/// The cache of a reader in which nothing that it reads was read before; less than a tenth of the rows.
-const CACHE_BYTES_SMALL: usize = 16 << 20;
+/// The values of a reader that finds few of the rows among them, for each row: 16 MB for a million. Its pages are as
+/// many as ever.
+const VALUES_MISSING: usize = 16;
 
-/// Beside an idle writer.
-pub fn quiet(stage: &mut Stage<'_>, order: Order) -> Result<Series> {
+/// In one snapshot, without a cache of values.
+pub fn held(stage: &mut Stage<'_>) -> Result<Series> {
+    let count = stage.sizes.gets_held;
     let pairs = stage.pairs()?;
-    let (workload, sizes) = (&mut *stage.workload, stage.sizes);
-    let series = interleaved(
-        &pairs,
-        sizes.rounds,
-        |_| workload.lookups(sizes.gets_fresh),
-        |_, pair, keys| of_all(pair.reader.round(order, keys)?, keys),
-    )?;
-    stage.end(pairs)?;
-    Ok(series)
+    rounds(stage, pairs, |workload| workload.lookups(count), |_| Order::GetHeld)
 }
 
-/// In a process that has just opened the store.
+/// Of the latest state, few keys over and over, through a cache of values where there is one.
+pub fn quiet(stage: &mut Stage<'_>) -> Result<Series> {
+    let count = stage.sizes.gets_cached;
+    let pairs = stage.warm_cast(|_| true, Memory::HALVES)?;
+    rounds(stage, pairs, |workload| workload.skewed_lookups(count), |_| Order::GetFresh)
+}
+
+/// Of what was all read before: the latest state through a cache of values, and one snapshot where there is none.
+pub fn warm(stage: &mut Stage<'_>) -> Result<Series> {
+    let count = stage.sizes.gets_cached;
+    let pairs = stage.warm_cast(|_| true, Memory::HALVES)?;
+    let order = |name: Name| if name.kind().keeps_values() { Order::GetFresh } else { Order::GetHeld };
+    rounds(stage, pairs, |workload| workload.lookups(count), order)
+}
+
+/// Of the latest state, through a cache in which hardly anything is found, and without it.
+pub fn missing(stage: &mut Stage<'_>) -> Result<Series> {
+    let count = stage.sizes.gets_fresh;
+    let memory = Memory { values: stage.sizes.keys * VALUES_MISSING, ..Memory::PAGES };
+    let pairs = stage.cast(|kind| matches!(kind, Kind::Caching | Kind::Uncached), memory)?;
+    rounds(stage, pairs, |workload| workload.lookups(count), |_| Order::GetFresh)
+}
+
+/// In a process that has just opened the store, without a cache of values.
 pub fn uncached(stage: &mut Stage<'_>) -> Result<Series> {
     let inputs: Vec<Vec<Key>> =
         (0..=stage.sizes.rounds).map(|_| stage.workload.lookups(stage.sizes.gets_uncached)).collect();
@@ -39,7 +54,7 @@ pub fn uncached(stage: &mut Stage<'_>) -> Result<Series> {
         stage.sizes.rounds,
         |round| &inputs[round],
         |_, store, keys| {
-            let reader = stage.reader(store, CACHE_BYTES_SMALL)?;
+            let reader = stage.reader(store, SMALL)?;
             let round = of_all(reader.round(Order::GetFresh, keys)?, keys)?;
             reader.end()?;
             Ok(round)
@@ -47,84 +62,25 @@ pub fn uncached(stage: &mut Stage<'_>) -> Result<Series> {
     )
 }
 
-/// Beside a writer that is busy somewhere else in the store.
-pub fn other_namespace(stage: &mut Stage<'_>) -> Result<Series> {
-    let pairs = stage.pairs()?;
-    let (workload, sizes) = (&mut *stage.workload, stage.sizes);
+fn rounds<'b>(
+    stage: &mut Stage<'b>,
+    pairs: Vec<(Name, Pair<'b>)>,
+    mut keys: impl FnMut(&mut Workload) -> Vec<Key>,
+    order: impl Fn(Name) -> Order,
+) -> Result<Series> {
+    let workload = &mut *stage.workload;
     let series = interleaved(
         &pairs,
-        sizes.rounds,
-        |_| {
-            (
-                workload.lookups(sizes.gets_fresh),
-                workload.some_rows(sizes.commits_beside_gets * ROWS_PER_COMMIT),
-            )
-        },
-        |_, pair, (keys, rows)| {
-            let neighbour = pair.store.writer.neighbour().context("it has no neighbours")?;
-            let (round, _) = beside_commits(pair, keys, rows, |rows| neighbour.commit(rows))?;
-            Ok(round)
-        },
-    )?;
-    for (_, pair) in &pairs {
-        pair.store.writer.neighbour().context("it has no neighbours")?.remove()?;
-    }
-    stage.end(pairs)?;
-    Ok(series)
-}
-
-/// Beside a writer that is busy with the rows that are read.
-pub fn same_namespace(stage: &mut Stage<'_>) -> Result<Series> {
-    let pairs = stage.pairs()?;
-    let (workload, sizes) = (&mut *stage.workload, stage.sizes);
-    let series = interleaved(
-        &pairs,
-        sizes.rounds,
-        |_| {
-            (
-                workload.lookups(sizes.gets_fresh),
-                workload.overwrites(sizes.commits_beside_gets * ROWS_PER_COMMIT),
-            )
-        },
-        |_, pair, (keys, rows)| {
-            let (mut round, rest) = beside_commits(pair, keys, rows, |rows| pair.store.writer.commit(rows))?;
-            pair.store.catch_up(rest)?;
-            // Which of two values a look-up meets depends on how fast everybody is.
-            round.done.seen = round.done.seen.count_only();
-            Ok(round)
-        },
+        stage.sizes.rounds,
+        |_| keys(workload),
+        |name, pair, keys| of_all(pair.reader.round(order(name), keys)?, keys),
     )?;
     stage.end(pairs)?;
     Ok(series)
-}
-
-/// Has the reader look keys up while commits are made at an interval, and returns also the rows that were not written.
-fn beside_commits<'r>(
-    pair: &Pair<'_>,
-    keys: &[Key],
-    mut rows: &'r [Row],
-    commit: impl Fn(&[Row]) -> Result<()>,
-) -> Result<(Round, &'r [Row])> {
-    let mut samples = Vec::new();
-    pair.reader.order(Order::GetFresh, keys)?;
-    let mut next = Instant::now();
-    let answer = loop {
-        if let Some(answer) = pair.reader.answer_until(next)? {
-            break answer;
-        }
-        let (some, rest) = rows.split_at_checked(ROWS_PER_COMMIT).context("the reader took too long")?;
-        rows = rest;
-        let begin = Instant::now();
-        commit(some)?;
-        samples.push(i64::try_from(begin.elapsed().as_nanos())?);
-        next += INTERVAL;
-    };
-    let round = Answer::into_round(answer).context("the reader did not say what it took")?;
-    Ok((Round { samples, ..of_all(round, keys)? }, rows))
 }
 
 /// Makes sure that all keys were found.
-fn of_all(round: Round, keys: &[Key]) -> Result<Round> {
+pub fn of_all(round: Round, keys: &[Key]) -> Result<Round> {
     let found = round.done.seen.rows;
     ensure!(found == keys.len() as u64, "found {found} of {} keys", keys.len());
     Ok(round)

@@ -1,14 +1,14 @@
 //! Readers that begin, and many that are there.
 
-use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::Stage;
+use super::memory::private_bytes;
 use crate::child::Child;
-use crate::engine::CACHE_BYTES;
 use crate::measure::{Round, Series, interleaved};
+use crate::name::Memory;
 use crate::order::Order;
 use crate::reading::Seen;
 
@@ -24,7 +24,7 @@ pub fn open(stage: &mut Stage<'_>) -> Result<Series> {
             let (mut wall, mut cpu, mut seen) = (Duration::ZERO, Duration::ZERO, Seen::default());
             for key in *keys {
                 let reader = Child::start(name, &store.dir)?;
-                let round = reader.round(Order::Open { cache_bytes: CACHE_BYTES }, &[*key])?;
+                let round = reader.round(Order::Open(Memory::PAGES), &[*key])?;
                 wall += round.wall;
                 cpu += round.cpu;
                 seen = seen.and(round.done.seen);
@@ -39,7 +39,7 @@ pub fn open(stage: &mut Stage<'_>) -> Result<Series> {
 pub fn memory(stage: &mut Stage<'_>) -> Result<Series> {
     let mut series = Series::new();
     for (name, store) in &stage.stores {
-        let readers = (0..stage.sizes.readers).map(|_| stage.reader(store, CACHE_BYTES));
+        let readers = (0..stage.sizes.readers).map(|_| stage.reader(store, Memory::PAGES));
         let readers: Vec<Child> = readers.collect::<Result<_>>()?;
         let rounds = readers.iter().map(|reader| Ok(Round::of_samples(vec![private_bytes(reader.id())?])));
         series.push((*name, rounds.collect::<Result<_>>()?));
@@ -56,16 +56,4 @@ pub fn memory(stage: &mut Stage<'_>) -> Result<Series> {
         bare.end()?;
     }
     Ok(series)
-}
-
-/// The memory that a process shares with nobody.
-fn private_bytes(process: u32) -> Result<i64> {
-    let path = format!("/proc/{process}/smaps_rollup");
-    let rollup = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-    let lines = rollup
-        .lines()
-        .filter(|line| line.starts_with("Private_Clean:") || line.starts_with("Private_Dirty:"));
-    let kib = lines.map(|line| line.split_whitespace().nth(1)?.parse::<i64>().ok());
-    let kib: Option<i64> = kib.sum();
-    Ok(kib.with_context(|| format!("{path} is not as expected"))? << 10)
 }

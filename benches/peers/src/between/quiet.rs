@@ -8,7 +8,8 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use crate::child::Child;
-use crate::engine::{CACHE_BYTES, History, Name};
+use crate::engine::History;
+use crate::name::{Memory, Name};
 use crate::order::Order;
 use crate::place::Place;
 use crate::workload::Workload;
@@ -39,11 +40,10 @@ impl Quiet {
         let writer = self.engine.open(&dir, History::Full)?;
         writer.commit(workload.rows())?;
         let keys = workload.lookups(LOOKUPS);
-        let reader = Child::reader(self.engine, &dir, CACHE_BYTES, workload.marked_key())?;
-        reader.order(Order::Check(workload.contents()), &[])?;
-        reader.await_ready()?;
+        let reader = Child::reader(self.engine, &dir, Memory::HALVES, workload.marked_key())?;
+        reader.check(workload.contents())?;
         reader.round(Order::GetFresh, &keys)?;
-        reader.order(Order::Spin, &keys)?;
+        reader.order(Order::Spin { threads: 1 }, &keys)?;
         reader.await_ready()?;
         println!("{}", reader.id());
         thread::sleep(Duration::from_secs(self.seconds));

@@ -7,8 +7,9 @@ use anyhow::{Context as _, Result};
 
 use crate::child::Child;
 use crate::crash::{Expected, Interrupted};
-use crate::engine::{History, Name};
+use crate::engine::History;
 use crate::measure::{Done, Round, Series, interleaved, shared_ns};
+use crate::name::Name;
 use crate::order::Order;
 use crate::place::Place;
 use crate::sizes::Sizes;

@@ -52,7 +52,8 @@ pub fn run(stage: &mut Stage<'_>) -> Result<Series> {
 /// reader was faster than the return.
 fn delays(pair: &Pair<'_>, marks: &Marks) -> Result<Vec<i64>> {
     let Marks { begin, rows, first } = marks;
-    pair.store.writer.put(begin)?;
+    let writer = pair.writer()?;
+    writer.put(begin)?;
     let last = first + rows.len() as u64 - 1;
     pair.reader.order(Order::Follow { first: *first, last }, &[begin.key])?;
     pair.reader.await_ready()?;
@@ -61,7 +62,7 @@ fn delays(pair: &Pair<'_>, marks: &Marks) -> Result<Vec<i64>> {
     for row in rows {
         let ms = PACE_MS.start + pace.f64() * (PACE_MS.end - PACE_MS.start);
         thread::sleep(Duration::from_secs_f64(ms / 1e3));
-        pair.store.writer.put(row)?;
+        writer.put(row)?;
         returned.push(shared_ns());
     }
     let seen = pair.reader.times()?;

@@ -69,12 +69,9 @@ impl<K: Key + ?Sized, V: DeserializeOwned + Send + Sync + 'static, C: Codec + 's
             self.cached.probe(&cohab_cache::pin(), |space, at| space.get_decoded::<V, C>(key, at))
         };
         with_encoded(key, |key| match probe(key) {
-            Lookup::Value(value) => Ok(Some(value)),
-            Lookup::Absent => Ok(None),
-            Lookup::Unknown => {
-                let name = self.cached.name().as_str();
-                self.cached.read(|snapshot| get_arc::<V, C>(&snapshot.namespace(name)?, key))
-            }
+            Some(Lookup::Value(value)) => Ok(Some(value)),
+            Some(Lookup::Absent) => Ok(None),
+            asked => self.cached.read(asked.is_some(), |namespace| get_arc::<V, C>(namespace, key)),
         })
     }
 }
