@@ -82,8 +82,11 @@ impl Caches {
 
     /// Lets go of namespaces that were purged.
     fn forget_gone(&self, state: &State) {
+        // An old snapshot does not know those that were made after it.
+        let was_made = |id: NamespaceId| state.root.next_namespace.is_none_or(|next| id < next);
         let is_gone = |id: NamespaceId| {
-            state.engine().is_ok_and(|engine| matches!(engine.get(CATALOG, &record_key(id)), Ok(None)))
+            was_made(id)
+                && state.engine().is_ok_and(|engine| matches!(engine.get(CATALOG, &record_key(id)), Ok(None)))
         };
         let known: Vec<_> = {
             let spaces = self.spaces.read().unwrap_or_else(PoisonError::into_inner);
