@@ -13,8 +13,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use cohab::{
-    Batch, Clock, Error, Fence, Filter, Freshness, Holder, Kind, Lock, LockMode, Mapping, Options, Result,
-    Retention, Role, RoleChange, Snapshot, Store, SystemClock, Timestamp, Version, Wait, WatchStop,
+    Batch, Cached, Clock, DropMode, Error, Fence, Filter, Freshness, Holder, Kind, Lock, LockMode, Mapping,
+    Options, Result, Retention, Role, RoleChange, Snapshot, Store, SystemClock, Timestamp, Version, Wait,
+    WatchStop,
 };
 use cohab_testkit::{Child, child_store};
 use rustix::process::{Pid, Signal, kill_process};
@@ -235,6 +236,7 @@ struct Stage {
     path: PathBuf,
     store: Option<Store>,
     snapshots: HashMap<String, Snapshot>,
+    cached: HashMap<String, Cached>,
     locks: HashMap<String, Lock>,
     gate: Gate,
     header: Option<File>,
@@ -248,12 +250,13 @@ struct Stage {
 impl Stage {
     fn new(path: PathBuf) -> Self {
         let at_work = Arc::new(AtomicBool::new(true));
-        let (snapshots, locks) = Default::default();
+        let (snapshots, cached, locks) = Default::default();
         let (gate, seen, count) = Default::default();
         Self {
             path,
             store: None,
             snapshots,
+            cached,
             locks,
             gate,
             header: None,
@@ -294,6 +297,7 @@ impl Stage {
             ["close"] => {
                 self.rest();
                 self.snapshots.clear();
+                self.cached.clear();
                 self.store = None;
             }
             ["role"] => return Ok(self.store().role().to_string()),
@@ -343,6 +347,26 @@ impl Stage {
             }
             ["put", namespace, key] => {
                 return Ok(self.store().write(|tx| tx.put(namespace, key, "v"))?.version.to_string());
+            }
+            ["set", namespace, key, value] => {
+                return Ok(self.store().write(|tx| tx.put(namespace, key, value))?.version.to_string());
+            }
+            ["create", namespace] => {
+                self.store().write(|tx| tx.create_namespace(namespace))?;
+            }
+            ["drop-namespace", namespace] => {
+                self.store().write(|tx| tx.drop_namespace(namespace, DropMode::WithContents))?;
+            }
+            ["undrop", namespace] => {
+                self.store().write(|tx| tx.undrop_namespace(namespace))?;
+            }
+            // Reads through a handle of the cache that is kept under a name.
+            ["cached-as", name, namespace, key] => {
+                if !self.cached.contains_key(*name) {
+                    self.cached.insert((*name).into(), self.store().cached(namespace)?);
+                }
+                let value = self.cached[*name].get(key)?;
+                return Ok(value.map_or("none".into(), |value| String::from_utf8_lossy(&value).into_owned()));
             }
             ["rename", from, to] => {
                 return Ok(self.store().write(|tx| tx.rename_namespace(from, to))?.version.to_string());

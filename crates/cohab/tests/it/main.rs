@@ -3,6 +3,9 @@
 mod actor;
 mod backup;
 mod batch;
+mod cached;
+mod cached_model;
+mod cached_processes;
 mod crash;
 mod damage;
 mod faults;
