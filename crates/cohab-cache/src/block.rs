@@ -306,7 +306,7 @@ impl Address {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             let head = self.0.as_ptr().cast::<i8>();
             let key = head.wrapping_add(size_of::<Head>());
-            for part in [head.wrapping_sub(OWNED), key, key.wrapping_add(64)] {
+            for part in [key, key.wrapping_add(128)] {
                 // SAFETY: a hint, which reads nothing.
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(part) };
             }

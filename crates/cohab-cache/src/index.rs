@@ -85,15 +85,18 @@ impl Index {
     #[inline]
     pub(crate) fn find(&self, hash: u64, mut is_it: impl FnMut(Address) -> bool) -> Option<Address> {
         let tag = Self::tag(hash);
-        for place in &self.bucket(hash)?.0 {
-            let word = place.load(Ordering::Acquire);
-            if word ^ tag < 1 << ADDRESS_BITS
-                && let Some(address) = address(word)
-            {
-                address.prefetch();
-                if is_it(address) {
-                    return Some(address);
-                }
+        let words = self.bucket(hash)?.0.each_ref().map(|place| place.load(Ordering::Acquire));
+        // All at once: in which place it is nobody can predict, and a branch that is guessed wrong has what comes after
+        // the read wait for the bucket.
+        let has_tag = |(way, word): (usize, &u64)| u32::from(word ^ tag < 1 << ADDRESS_BITS) << way;
+        let mut candidates: u32 = words.iter().enumerate().map(has_tag).sum();
+        while candidates != 0 {
+            let address = address(words[candidates.trailing_zeros() as usize % WAYS]);
+            candidates &= candidates - 1;
+            let Some(address) = address else { continue };
+            address.prefetch();
+            if is_it(address) {
+                return Some(address);
             }
         }
         None

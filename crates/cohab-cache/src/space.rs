@@ -21,7 +21,7 @@ use crate::shelf::Shelf;
 const TYPES_MAX: usize = 8;
 
 /// A value of so many bytes is not freed along with others, but as soon as it can be.
-const LARGE: usize = 64 << 10;
+const LARGE: usize = 4 << 10;
 
 /// What is cached of one namespace of one store. Shared by all threads of the process.
 #[derive(Debug)]
