@@ -71,7 +71,7 @@ impl Sizes {
         scans_1000: 2_000,
         scans_all: 2,
         gets_cached: 1_000_000,
-        gets_before: 200_000,
+        gets_before: 1_000_000,
         spin: Duration::from_millis(500),
         budget: 64 << 20,
         gets_uncached: 20_000,

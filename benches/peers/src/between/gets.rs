@@ -19,22 +19,22 @@ const VALUES_MISSING: usize = 16;
 pub fn held(stage: &mut Stage<'_>) -> Result<Series> {
     let count = stage.sizes.gets_held;
     let pairs = stage.pairs()?;
-    rounds(stage, pairs, |workload| workload.lookups(count), |_| Order::GetHeld)
+    rounds(stage, pairs, 0, count, Workload::lookups, |_| Order::GetHeld)
 }
 
 /// Of the latest state, few keys over and over, through a cache of values where there is one.
 pub fn quiet(stage: &mut Stage<'_>) -> Result<Series> {
-    let count = stage.sizes.gets_cached;
+    let (before, count) = (stage.sizes.gets_before, stage.sizes.gets_cached);
     let pairs = stage.warm_cast(|_| true, Memory::HALVES)?;
-    rounds(stage, pairs, |workload| workload.skewed_lookups(count), |_| Order::GetFresh)
+    rounds(stage, pairs, before, count, Workload::skewed_lookups, |_| Order::GetFresh)
 }
 
 /// Of what was all read before: the latest state through a cache of values, and one snapshot where there is none.
 pub fn warm(stage: &mut Stage<'_>) -> Result<Series> {
-    let count = stage.sizes.gets_cached;
+    let (before, count) = (stage.sizes.gets_before, stage.sizes.gets_cached);
     let pairs = stage.warm_cast(|_| true, Memory::HALVES)?;
     let order = |name: Name| if name.kind().keeps_values() { Order::GetFresh } else { Order::GetHeld };
-    rounds(stage, pairs, |workload| workload.lookups(count), order)
+    rounds(stage, pairs, before, count, Workload::lookups, order)
 }
 
 /// Of the latest state, through a cache in which hardly anything is found, and without it.
@@ -42,7 +42,7 @@ pub fn missing(stage: &mut Stage<'_>) -> Result<Series> {
     let count = stage.sizes.gets_fresh;
     let memory = Memory { values: stage.sizes.keys * VALUES_MISSING, ..Memory::PAGES };
     let pairs = stage.cast(|kind| matches!(kind, Kind::Caching | Kind::Uncached), memory)?;
-    rounds(stage, pairs, |workload| workload.lookups(count), |_| Order::GetFresh)
+    rounds(stage, pairs, 0, count, Workload::lookups, |_| Order::GetFresh)
 }
 
 /// In a process that has just opened the store, without a cache of values.
@@ -62,18 +62,27 @@ pub fn uncached(stage: &mut Stage<'_>) -> Result<Series> {
     )
 }
 
+/// Runs rounds of look-ups. Before each come others of the same kind that do not count: a process that goes on reading has
+/// its memory in the processor's caches, where the engine before it has left its own.
 fn rounds<'b>(
     stage: &mut Stage<'b>,
     pairs: Vec<(Name, Pair<'b>)>,
-    mut keys: impl FnMut(&mut Workload) -> Vec<Key>,
+    before: usize,
+    counted: usize,
+    keys: impl Fn(&mut Workload, usize) -> Vec<Key>,
     order: impl Fn(Name) -> Order,
 ) -> Result<Series> {
     let workload = &mut *stage.workload;
     let series = interleaved(
         &pairs,
         stage.sizes.rounds,
-        |_| keys(workload),
-        |name, pair, keys| of_all(pair.reader.round(order(name), keys)?, keys),
+        |_| (keys(workload, before), keys(workload, counted)),
+        |name, pair, (before, counted)| {
+            if !before.is_empty() {
+                of_all(pair.reader.round(order(name), before)?, before)?;
+            }
+            of_all(pair.reader.round(order(name), counted)?, counted)
+        },
     )?;
     stage.end(pairs)?;
     Ok(series)
