@@ -45,9 +45,10 @@
 //!
 //! # How it is put together
 //!
-//! Which entries go when there is no room is decided by `quick_cache` (a CLOCK-Pro much like S3-FIFO), with weights in
-//! bytes; a doorkeeper in front of it keeps keys that are read once out of a full cache. The intervals, and who may
-//! fill beside whom, are in `intervals.rs`, which the tests run through loom.
+//! Reads find entries by an index of addresses, without a lock, and [pinned](pin) to an epoch: what is dropped is freed
+//! when nobody is left who may be looking at it. Which entries go when there is no room is decided by `quick_cache` (a
+//! CLOCK-Pro much like S3-FIFO), with weights in bytes; a doorkeeper in front of it keeps keys that are read once out of
+//! a full cache. The intervals, and who may fill beside whom, are in `intervals.rs`, which the tests run through loom.
 //!
 //! # Limitations
 //!

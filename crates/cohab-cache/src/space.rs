@@ -178,7 +178,7 @@ impl Space {
 
     /// Keeps a value decoded, as [`fill`](Self::fill) does. `value_bytes` is what it occupies, as near as is known.
     ///
-    /// A space keeps values in [eight](Self::fill_decoded) types at most; those of further ones are not kept.
+    /// A space keeps values in eight types at most, a type being what a codec makes of the bytes; those of further ones are not kept.
     pub fn fill_decoded<V: Send + Sync + 'static, C: 'static>(
         &self,
         key: &[u8],
