@@ -34,18 +34,21 @@ impl Coordination {
 
     /// Returns the page if there is one that makes sense, and looks for it now and then if there is not.
     pub(crate) fn page(&self) -> Option<Arc<Page>> {
+        // Before the page, which is stored before it.
+        let since = uptime_ms().saturating_sub(self.examined.load(Ordering::Acquire));
         let page = self.page.load_full().filter(|page| page.published().is_some());
-        let since = uptime_ms().saturating_sub(self.examined.load(Ordering::Relaxed));
         let trust = if page.is_some() { PAGE_TRUST } else { PAGELESS_POLL };
         if Duration::from_millis(since) < trust {
             return page;
         }
-        self.examined.store(uptime_ms(), Ordering::Relaxed);
+        let examined = uptime_ms();
         let page = page.filter(|page| page.is_current()).or_else(|| {
             let page = Page::open(&self.path, self.store).ok()?;
             page.published().is_some().then(|| Arc::new(page))
         });
         self.page.store(page.clone());
+        // Last: whoever asks meanwhile is not to conclude from it that there is no page.
+        self.examined.store(examined, Ordering::Release);
         page
     }
 
