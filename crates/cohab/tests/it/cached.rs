@@ -18,15 +18,15 @@ use crate::actor::Actor;
 use crate::{Scratch, key, v};
 
 /// Another handle, which learns of commits as another process does.
-fn reader(scratch: &Scratch) -> Store {
+pub(crate) fn reader(scratch: &Scratch) -> Store {
     reader_with(scratch, Store::options())
 }
 
-fn reader_with(scratch: &Scratch, options: Options) -> Store {
+pub(crate) fn reader_with(scratch: &Scratch, options: Options) -> Store {
     options.role(Role::Reader).register(false).open(scratch.path()).expect("can be read")
 }
 
-fn put(store: &Store, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+pub(crate) fn put(store: &Store, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
     store.write(|tx| tx.put("n", key, value)).expect("can be put");
 }
 
@@ -47,7 +47,7 @@ fn fill(store: &Store, readers: &[&Cached]) -> Result<()> {
 }
 
 /// What a read does to the counts: hits, misses, refusals.
-fn cost(cached: &Cached, read: impl FnOnce()) -> (u64, u64, u64) {
+pub(crate) fn cost(cached: &Cached, read: impl FnOnce()) -> (u64, u64, u64) {
     let before = cached.stats();
     read();
     let after = cached.stats();

@@ -5,6 +5,7 @@ mod backup;
 mod batch;
 mod cached;
 mod cached_model;
+mod cached_prefetch;
 mod cached_processes;
 mod crash;
 mod damage;
