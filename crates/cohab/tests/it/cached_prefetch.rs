@@ -74,7 +74,7 @@ fn typed_values_are_decoded_beforehand_and_one_that_cannot_be_is_told() -> Resul
     assert_eq!(numbers.prefetch()?.wait()?, 10);
     let read = cost(numbers.bytes(), || {
         (0..10).for_each(|i| {
-            assert!(numbers.get(&format!("k{i}")).is_ok_and(|it| it.as_deref() == Some(&(i * 1000))))
+            assert!(numbers.get(&format!("k{i}")).is_ok_and(|it| it.as_deref() == Some(&(i * 1000))));
         });
     });
     assert_eq!(read, (10, 0, 0));
