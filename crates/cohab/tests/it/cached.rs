@@ -1,20 +1,17 @@
 //! The cache of values: what it keeps, what drops it, and that nobody can tell but by the time it takes.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cohab::typed::{Codec, Namespace, Postcard};
 use cohab::{
-    Batch, Cache, CachePolicy, CacheStats, Cached, CatchUp, DropMode, Freshness, History, Kind, Metadata,
-    Name, Options, Result, Retention, Role, Store, Update, limits,
+    Batch, Cache, CacheStats, Cached, CatchUp, DropMode, Freshness, History, Kind, Metadata, Name, Options,
+    Result, Retention, Role, Store, Update, limits,
 };
 use cohab_testkit::{Child, Failure, Faults, child_store};
-use serde::{Deserialize, Serialize};
 
 use crate::actor::Actor;
+use crate::cached_typed::TEXT;
 use crate::{Scratch, key, v};
 
 /// Another handle, which learns of commits as another process does.
@@ -30,13 +27,13 @@ pub(crate) fn put(store: &Store, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>)
     store.write(|tx| tx.put("n", key, value)).expect("can be put");
 }
 
-fn get(cached: &Cached, key: impl AsRef<[u8]>) -> Option<String> {
+pub(crate) fn get(cached: &Cached, key: impl AsRef<[u8]>) -> Option<String> {
     let value = cached.get(key).expect("can be read");
     value.map(|value| String::from_utf8(value.to_vec()).expect("is text"))
 }
 
 /// Puts a hundred keys, and reads them so that they are cached.
-fn fill(store: &Store, readers: &[&Cached]) -> Result<()> {
+pub(crate) fn fill(store: &Store, readers: &[&Cached]) -> Result<()> {
     store.write(|tx| (0..100).try_for_each(|i| tx.put("n", key(i), "v")))?;
     for cached in readers {
         for i in 0..100 {
@@ -395,168 +392,6 @@ fn a_name_is_looked_up_again_after_it_was_given_to_another_namespace() -> Result
     writer.does("drop-namespace a");
     writer.does("rename b a");
     are(&mut writer, [Some("of-b"), None]);
-    Ok(())
-}
-
-#[test]
-fn a_namespace_is_kept_as_its_policy_says() -> Result<()> {
-    let scratch = Scratch::new();
-    let cache = Cache::new(4 << 20);
-    let store = Store::options()
-        .cache(cache.clone())
-        .cache_policy("off", CachePolicy::Off)
-        .cache_policy("own", CachePolicy::Own(256 << 10))
-        .cache_policy("pinned", CachePolicy::Pinned)
-        .open(scratch.path())?;
-    let names = ["off", "own", "pinned", "flood"];
-    store.write(|tx| {
-        for name in names {
-            tx.create_namespace(name)?;
-        }
-        for i in 0..2000 {
-            tx.put("off", key(i), "v")?;
-            tx.put("own", key(i), vec![1; 1000])?;
-            tx.put("pinned", key(i), "v")?;
-        }
-        (0..20_000).try_for_each(|i| tx.put("flood", key(i), vec![2; 400]))
-    })?;
-    let read = |name: &str, count: u32| -> Result<CacheStats> {
-        let cached = store.cached(name)?;
-        let before = cached.stats();
-        for i in 0..count {
-            assert!(cached.get(key(i))?.is_some());
-        }
-        let mut after = cached.stats();
-        after.hits -= before.hits;
-        Ok(after)
-    };
-    for _ in 0..2 {
-        let off = read("off", 100)?;
-        assert_eq!((off.hits, off.entries, off.bytes), (0, 0, 0), "off keeps nothing");
-    }
-    read("pinned", 2000)?;
-    for _ in 0..3 {
-        read("own", 2000)?;
-        // Twice, because a full cache takes in what was asked for before.
-        read("flood", 20_000)?;
-        let flood = read("flood", 20_000)?;
-        assert!(flood.evictions > 0 && flood.entries > 1000, "{flood:?}");
-        let own = store.cached("own")?.stats();
-        assert!(own.bytes <= 256 << 10 && own.bytes > 128 << 10, "{own:?}");
-        let pinned = read("pinned", 2000)?;
-        assert_eq!((pinned.hits, pinned.entries, pinned.evictions), (2000, 2000, 0), "pinned stays");
-    }
-    // Nobody else's flood reaches what has a budget of its own.
-    let own = store.cached("own")?;
-    let kept: Vec<u32> = (0..2000).filter(|i| cost(&own, || _ = get(&own, key(*i))).0 == 1).collect();
-    read("flood", 20_000)?;
-    let still = kept.iter().filter(|i| cost(&own, || _ = get(&own, key(**i))).0 == 1).count();
-    assert!(still > kept.len() / 2, "{still} of {}", kept.len());
-    assert!(cache.bytes() <= cache.budget() as u64 / 20 * 21, "{}", cache.bytes());
-    let policies: Vec<_> = store.cache_stats().into_iter().map(|it| (it.name, it.policy)).collect();
-    let expected = [CachePolicy::Off, CachePolicy::Own(256 << 10), CachePolicy::Pinned, CachePolicy::Shared];
-    let expected: Vec<_> = names.iter().map(ToString::to_string).zip(expected).collect();
-    assert_eq!(policies, expected);
-    Ok(())
-}
-
-/// What was reserved for a namespace was never given back while its cache held anything, so after a few that came and went
-/// there was no budget left for anybody.
-#[test]
-fn namespaces_that_come_and_go_leave_the_budget_to_those_that_stay() -> Result<()> {
-    for policy in [CachePolicy::Own(1 << 20), CachePolicy::Pinned] {
-        let scratch = Scratch::new();
-        let cache = Cache::new(4 << 20);
-        let options = || Store::options().cache_policy("n", policy);
-        let writer = options().cache(cache.clone()).open(scratch.path())?;
-        let others_cache = Cache::new(4 << 20);
-        let other = reader_with(&scratch, options().cache(others_cache.clone()));
-        writer.write(|tx| {
-            tx.create_namespace("n")?;
-            tx.create_namespace("stays")?;
-            (0..2500).try_for_each(|i| tx.put("stays", key(i), vec![7; 1000]))
-        })?;
-        for round in 0..8 {
-            writer.write(|tx| (0..800).try_for_each(|i| tx.put("n", key(i), vec![7; 1000])))?;
-            for store in [&writer, &other] {
-                let cached = store.cached("n")?;
-                for i in 0..800 {
-                    assert_eq!(cached.get(key(i))?.map(|value| value.len()), Some(1000), "{round}");
-                }
-            }
-            writer.write(|tx| {
-                tx.drop_namespace("n", DropMode::WithContents)?;
-                tx.purge_namespace("n")?;
-                tx.create_namespace("n")
-            })?;
-        }
-        for (store, cache) in [(&writer, &cache), (&other, &others_cache)] {
-            let cached = store.cached("stays")?;
-            // More than half of the budget, and often enough to be let into a full cache.
-            for _ in 0..6 {
-                (0..2500).for_each(|i| _ = get(&cached, key(i)));
-            }
-            let (hits, ..) = cost(&cached, || (0..2500).for_each(|i| _ = get(&cached, key(i))));
-            assert!(hits > 2200, "{policy:?}, {:?}: {hits} of 2500", store.role());
-            assert!(cache.bytes() <= cache.budget() as u64 / 20 * 21, "{policy:?}: {}", cache.bytes());
-        }
-    }
-    Ok(())
-}
-
-/// What is gone is decided by the newest that is known, not by whatever snapshot is read.
-#[test]
-fn a_namespace_that_an_old_snapshot_does_not_know_stays_cached() -> Result<()> {
-    let scratch = Scratch::new();
-    let store = scratch.with_namespace();
-    let other = reader(&scratch);
-    let old = [store.snapshot()?, other.snapshot()?];
-    store.write(|tx| {
-        tx.create_namespace("later")?;
-        (0..100).try_for_each(|i| tx.put("later", key(i), "v"))
-    })?;
-    for (store, old) in [&store, &other].into_iter().zip(&old) {
-        let cached = store.cached("later")?;
-        let read = || (0..100).for_each(|i| assert_eq!(get(&cached, key(i)).as_deref(), Some("v")));
-        read();
-        assert_eq!(old.namespace("n")?.get_bytes("k")?, None);
-        assert_eq!(cost(&cached, read), (100, 0, 0), "{:?}", store.role());
-        let stats: Vec<_> = store.cache_stats().into_iter().map(|it| (it.name, it.stats.entries)).collect();
-        assert_eq!(stats, [("n".into(), 1), ("later".into(), 100)], "{:?}", store.role());
-    }
-    Ok(())
-}
-
-#[test]
-fn values_that_are_larger_than_the_cache_are_served_and_not_kept() -> Result<()> {
-    let scratch = Scratch::new();
-    for budget in [0, 1, 4096, 1 << 20] {
-        let cache = Cache::new(budget);
-        let store = Store::options().cache(cache.clone()).open(scratch.path())?;
-        store.write(|tx| {
-            tx.ensure_namespace("n")?;
-            tx.put("n", "large", vec![b'x'; 2 << 20])?;
-            tx.put("n", "small", "v")
-        })?;
-        let cached = store.cached("n")?;
-        let large = |cached: &Cached| {
-            assert_eq!(
-                cached.get("large").expect("works").map(|value| value.len()),
-                Some(2 << 20),
-                "{budget}"
-            );
-        };
-        for _ in 0..3 {
-            assert_eq!(cost(&cached, || large(&cached)).0, 0, "{budget}");
-            assert_eq!(get(&cached, "small").as_deref(), Some("v"));
-        }
-        let small = cost(&cached, || assert_eq!(get(&cached, "small").as_deref(), Some("v")));
-        // The bookkeeping alone may take a few kilobytes.
-        if budget != 4096 {
-            assert_eq!(small.0, u64::from(budget == 1 << 20), "{budget}");
-        }
-        assert!(cached.stats().bytes <= budget as u64);
-    }
     Ok(())
 }
 
@@ -1068,206 +903,6 @@ fn a_forked_child_reads_nothing_from_its_parents_cache() {
     let mut expected: Vec<String> = tried.iter().map(|what| format!("{what}: {kind}")).collect();
     expected.push("went on".into());
     assert_eq!(reports, expected);
-}
-
-/// Text as it is, so that what bytes and types find can be compared.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-struct Text(String);
-
-#[derive(Debug)]
-enum Plain {}
-
-impl Codec for Plain {
-    fn encode<V: Serialize>(value: &V) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
-        Ok(serde_json::from_value::<String>(serde_json::to_value(value)?)?.into_bytes())
-    }
-
-    fn decode<V: serde::de::DeserializeOwned>(
-        bytes: &[u8],
-    ) -> Result<V, Box<dyn std::error::Error + Send + Sync>> {
-        Ok(serde_json::from_value(serde_json::to_value(str::from_utf8(bytes)?)?)?)
-    }
-}
-
-const TEXT: Namespace<str, Text, Plain> = Namespace::new("n");
-
-static DECODED: AtomicU64 = AtomicU64::new(0);
-
-/// A number that counts how often one was decoded.
-#[derive(PartialEq, Debug)]
-struct Counted(u32);
-
-impl Serialize for Counted {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Counted {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        DECODED.fetch_add(1, Ordering::Relaxed);
-        u32::deserialize(deserializer).map(Self)
-    }
-}
-
-#[test]
-fn a_typed_value_is_decoded_once_after_it_was_written() -> Result<()> {
-    const COUNTED: Namespace<str, Counted> = Namespace::new("n");
-    const NUMBERS: Namespace<str, u32> = Namespace::new("n");
-    let scratch = Scratch::new();
-    let writer = scratch.with_namespace();
-    let set = |key: &str, number: u32| {
-        writer.write(|tx| tx.typed(&NUMBERS)?.put(key, &number)).expect("can be put");
-    };
-    set("k", 1);
-    let other = reader(&scratch);
-    for store in [&writer, &other] {
-        let decoded = |read: &mut dyn FnMut()| {
-            let before = DECODED.load(Ordering::Relaxed);
-            read();
-            DECODED.load(Ordering::Relaxed) - before
-        };
-        set("k", 1);
-        set("unrelated", 1);
-        let cached = store.cached_typed(&COUNTED)?;
-        let mut first = None;
-        assert_eq!(decoded(&mut || first = cached.get("k").expect("works")), 1);
-        let first = first.expect("is there");
-        assert_eq!(*first, Counted(1));
-        set("unrelated", 2);
-        let snapshot = store.snapshot()?;
-        let view = snapshot.typed(&COUNTED)?;
-        let again = decoded(&mut || {
-            for _ in 0..10 {
-                assert!(Arc::ptr_eq(&first, &cached.get("k").expect("works").expect("is there")));
-                assert!(Arc::ptr_eq(&first, &view.get_arc("k").expect("works").expect("is there")));
-                assert!(Arc::ptr_eq(&first, &cached.clone().get("k").expect("works").expect("is there")));
-            }
-        });
-        assert_eq!(again, 0);
-        // As another type, and as bytes, it is another entry.
-        let numbers = store.cached_typed(&NUMBERS)?;
-        assert_eq!(numbers.get("k")?.as_deref(), Some(&1));
-        assert_eq!(cached.bytes().get("k")?.as_deref(), Some(&[1][..]));
-        assert!(Arc::ptr_eq(&first, &cached.get("k")?.expect("is there")));
-        // All of them go when it is written.
-        set("k", 2);
-        assert_eq!(
-            decoded(&mut || assert_eq!(cached.get("k").expect("works").as_deref(), Some(&Counted(2)))),
-            1
-        );
-        assert_eq!(numbers.get("k")?.as_deref(), Some(&2));
-        assert_eq!(cached.bytes().get("k")?.as_deref(), Some(&[2][..]));
-        assert_eq!(
-            decoded(&mut || assert_eq!(cached.get("k").expect("works").as_deref(), Some(&Counted(2)))),
-            0
-        );
-        // Who has it keeps it, and the snapshot shows what it showed.
-        assert_eq!(*first, Counted(1));
-        assert_eq!(view.get_arc("k")?.as_deref(), Some(&Counted(1)));
-        assert_eq!(cached.get("k")?.as_deref(), Some(&Counted(2)));
-        // Absences are kept as well.
-        assert_eq!(cached.get("absent")?, None);
-        assert_eq!(
-            cost(cached.bytes(), || assert_eq!(cached.get("absent").expect("works"), None)),
-            (1, 0, 0)
-        );
-        set("absent", 3);
-        assert_eq!(cached.get("absent")?.as_deref(), Some(&Counted(3)));
-        writer.write(|tx| tx.delete("n", "absent"))?;
-        assert_eq!(cached.get("absent")?, None);
-    }
-    Ok(())
-}
-
-#[test]
-fn a_value_that_does_not_decode_is_an_error_every_time() -> Result<()> {
-    const NUMBERS: Namespace<str, u32> = Namespace::new("n");
-    let scratch = Scratch::new();
-    let store = scratch.with_namespace();
-    put(&store, "k", [0xff; 9]);
-    let (cached, snapshot) = (store.cached_typed(&NUMBERS)?, store.snapshot()?);
-    for _ in 0..3 {
-        let error = cached.get("k").expect_err("is no number");
-        assert!(error.kind() == Kind::Decode && error.to_string().contains("`n`"), "{error}");
-        assert_eq!(snapshot.typed(&NUMBERS)?.get_arc("k").expect_err("is none").kind(), Kind::Decode);
-        // As bytes it can be read.
-        assert_eq!(cached.bytes().get("k")?.as_deref(), Some(&[0xff; 9][..]));
-    }
-    put(&store, "k", Postcard::encode(&5_u32).expect("is a number"));
-    assert_eq!(cached.get("k")?.as_deref(), Some(&5));
-    Ok(())
-}
-
-#[test]
-fn more_types_than_are_kept_apart_are_right_all_the_same() -> Result<()> {
-    #[derive(Serialize, Deserialize, PartialEq, Debug)]
-    struct Typed<const N: usize>(u32);
-
-    fn read<const N: usize>(store: &Store, expected: u32) -> Result<()> {
-        let namespace = Namespace::<str, Typed<N>>::new("n");
-        let (cached, snapshot) = (store.cached_typed(&namespace)?, store.snapshot()?);
-        for _ in 0..2 {
-            assert_eq!(cached.get("k")?.as_deref(), Some(&Typed::<N>(expected)));
-            assert_eq!(snapshot.typed(&namespace)?.get_arc("k")?.as_deref(), Some(&Typed::<N>(expected)));
-            assert_eq!(cached.get("absent")?, None);
-        }
-        Ok(())
-    }
-    let scratch = Scratch::new();
-    let writer = scratch.with_namespace();
-    let other = reader(&scratch);
-    for round in 1..4 {
-        put(&writer, "k", Postcard::encode(&round).expect("is a number"));
-        for store in [&writer, &other] {
-            read::<0>(store, round)?;
-            read::<1>(store, round)?;
-            read::<2>(store, round)?;
-            read::<3>(store, round)?;
-            read::<4>(store, round)?;
-            read::<5>(store, round)?;
-            read::<6>(store, round)?;
-            read::<7>(store, round)?;
-            read::<8>(store, round)?;
-            read::<9>(store, round)?;
-        }
-    }
-    Ok(())
-}
-
-/// Two codecs make different things of the same bytes, even where both call it the same type.
-#[test]
-fn what_one_codec_has_decoded_is_not_what_another_makes_of_it() -> Result<()> {
-    #[derive(Debug)]
-    enum Reversed {}
-
-    impl Codec for Reversed {
-        fn encode<V: Serialize>(value: &V) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
-            Plain::encode(value).map(|bytes| bytes.into_iter().rev().collect())
-        }
-
-        fn decode<V: serde::de::DeserializeOwned>(
-            bytes: &[u8],
-        ) -> Result<V, Box<dyn std::error::Error + Send + Sync>> {
-            Plain::decode(&bytes.iter().copied().rev().collect::<Vec<_>>())
-        }
-    }
-
-    const REVERSED: Namespace<str, Text, Reversed> = Namespace::new("n");
-    let scratch = Scratch::new();
-    let store = scratch.with_namespace();
-    let (plain, reversed) = (store.cached_typed(&TEXT)?, store.cached_typed(&REVERSED)?);
-    for (value, backwards) in [("abc", "cba"), ("xy", "yx")] {
-        put(&store, "k", value);
-        let snapshot = store.snapshot()?;
-        for _ in 0..2 {
-            assert_eq!(plain.get("k")?.expect("is there").0, value);
-            assert_eq!(reversed.get("k")?.expect("is there").0, backwards);
-            assert_eq!(snapshot.typed(&REVERSED)?.get_arc("k")?.expect("is there").0, backwards);
-            assert_eq!(snapshot.typed(&TEXT)?.get_arc("k")?.expect("is there").0, value);
-        }
-    }
-    Ok(())
 }
 
 /// No lock is held while an application's function has the value.

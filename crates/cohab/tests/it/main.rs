@@ -7,6 +7,8 @@ mod cached;
 mod cached_model;
 mod cached_prefetch;
 mod cached_processes;
+mod cached_room;
+mod cached_typed;
 mod crash;
 mod damage;
 mod faults;
