@@ -14,11 +14,13 @@ use std::fs;
 use std::path::Path;
 
 use cohab::typed::Key;
-use cohab_core::{Digest, Epoch, InstanceId, Name, NamespaceId, StoreId, Timestamp, Token, Version};
+use cohab_core::{Contents, Epoch, InstanceId, Name, NamespaceId, StoreId, Timestamp, Token, Version};
 use cohab_exchange::dump::{NamespaceHeader, Writer};
-use cohab_log::{Chain, Change, Header, RecordWriter, Summary};
+use cohab_log::{
+    Chain, Change, DeltaHeader, DeltaKind, DeltaWriter, Header, Piece, Position, RecordWriter, Summary,
+};
 use cohab_namespace::catalog::{Root, Stored, reclaim_key, trash_key};
-use cohab_namespace::{Contents, Metadata, Record, Update};
+use cohab_namespace::{Metadata, Record, Update};
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
@@ -29,6 +31,7 @@ fn main() -> Result<()> {
     for (target, seeds) in [
         ("catalog", catalog()?),
         ("deb822", texts(DEB822)),
+        ("delta", delta()?),
         ("dump", dump()?),
         ("jsonl", texts(JSONL)),
         ("keys", keys()),
@@ -166,7 +169,9 @@ fn log_record() -> Result<Seeds> {
         record.change(id, Change::Insert { key: b"k1", value: b"v1" });
         record.change(id, Change::Update { key: b"k2", before: b"", before_version, value: b"v2" });
         record.change(NamespaceId::new(8), Change::Delete { key: b"", before: &[9; 200], before_version });
-        record.summary(Summary { namespace: id, keys: 2, bytes: 8, digest: Digest::EMPTY });
+        let mut after = Contents::EMPTY;
+        after.add(b"k1", b"v1");
+        record.summary(Summary { namespace: id, before: Contents::EMPTY, after });
     });
     let encoded = self::record()?.encode();
     let metadata = record(&|record| {
@@ -176,6 +181,56 @@ fn log_record() -> Result<Seeds> {
     });
     let torn = changes[..changes.len() / 2].to_vec();
     Ok(Seeds::from([("changes".into(), changes), ("metadata".into(), metadata), ("torn".into(), torn)]))
+}
+
+fn delta() -> Result<Seeds> {
+    let position = |version, chain| Position { version: Version::new(version), chain };
+    let (from, to) = (position(399, Chain::START), position(401, Chain::from_bytes([7; 32])));
+    let (namespace, purged) = (NamespaceId::new(7), NamespaceId::new(8));
+    let written = |kind, pieces: &[Piece<'_>]| -> Result<Vec<u8>> {
+        let header = DeltaHeader::new(store_id()?, kind, from, to, Some(NamespaceId::new(9)));
+        let mut delta = DeltaWriter::begin(&header, 1 << 20);
+        pieces.iter().try_for_each(|piece| delta.piece(piece))?;
+        Ok(delta.finish()?)
+    };
+    let encoded = record()?.encode();
+    let (before, after) = (Contents::EMPTY, contents());
+    let changes = [
+        Piece::Record { namespace: purged, record: None },
+        Piece::Record { namespace, record: Some(serde_bytes::Bytes::new(&encoded)) },
+        Piece::Namespace { namespace, before, after, is_whole: false },
+        Piece::Put { key: b"", value: &[9; 200] },
+        Piece::Delete { key: b"k1" },
+        Piece::Put { key: b"k2", value: b"" },
+    ];
+    let whole = [
+        Piece::Namespace { namespace, before, after, is_whole: true },
+        Piece::Put { key: b"key", value: b"value" },
+    ];
+    let instance: InstanceId = "01890000-0000-7000-8000-000000000001".parse()?;
+    let version = |version, label| {
+        let time = Timestamp::from_micros(1_767_268_800_000_000);
+        Piece::Version { version: Version::new(version), time, instance, label }
+    };
+    let versions = [&[version(400, "a label")], &changes[..], &[version(401, "")], &whole].concat();
+    // The target also takes pieces as they are, behind a byte that says of which kind the delta is.
+    let bare = |kind: u8, pieces: &[Piece<'_>]| -> Result<Vec<u8>> {
+        Ok(pieces.iter().try_fold(vec![kind], |bytes, piece| postcard::to_extend(piece, bytes))?)
+    };
+    let coalesced = written(DeltaKind::Coalesced, &changes)?;
+    let cut_off = coalesced[..coalesced.len() - 40].to_vec();
+    let mut next_format = coalesced.clone();
+    next_format[8] += 1;
+    Ok(Seeds::from([
+        ("empty".into(), written(DeltaKind::Coalesced, &[])?),
+        ("coalesced".into(), coalesced),
+        ("whole".into(), written(DeltaKind::Coalesced, &whole)?),
+        ("complete".into(), written(DeltaKind::Complete, &versions)?),
+        ("bare-coalesced".into(), bare(0, &changes)?),
+        ("bare-complete".into(), bare(1, &versions)?),
+        ("cut-off".into(), cut_off),
+        ("next-format".into(), next_format),
+    ]))
 }
 
 fn dump() -> Result<Seeds> {

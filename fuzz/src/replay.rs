@@ -38,7 +38,8 @@ pub(crate) fn replay(snapshot: &Snapshot, before: &Model, after: &Model) {
                 let space = spaces(after).find(|space| space.id == summary.namespace);
                 let space = space.expect("what is summed up is there");
                 let counted = (space.entries.len() as u64, space.bytes(), space.digest());
-                assert_eq!((summary.keys, summary.bytes, summary.digest), counted);
+                let held = summary.after;
+                assert_eq!((held.keys, held.bytes, held.digest), counted);
             }
             _ => {}
         }

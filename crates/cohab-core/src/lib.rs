@@ -24,6 +24,7 @@
 //! ```
 
 mod clock;
+mod contents;
 mod digest;
 mod id;
 pub mod limits;
@@ -31,6 +32,7 @@ mod name;
 mod version;
 
 pub use clock::{Clock, SystemClock, Timestamp};
+pub use contents::Contents;
 pub use digest::{Digest, DigestParseError};
 pub use id::{InstanceId, NamespaceId, StoreId};
 pub use name::{Name, NameError};

@@ -62,6 +62,9 @@ pub const GROUP_BYTES_MAX: usize = 64 << 20;
 /// powers of two.
 pub const LOG_CHUNK_BYTES: usize = 120 << 10;
 
+/// How many bytes a delta may have uncompressed, unless whoever makes or reads it allows another number.
+pub const DELTA_BYTES_MAX: u64 = 1 << 30;
+
 /// How many log records one commit may trim on the side.
 pub const TRIM_RECORDS_MAX: usize = 256;
 
@@ -76,6 +79,25 @@ pub const RETAIN_BYTES: u64 = 1 << 30;
 
 /// How long the log is kept, unless the store is opened with another retention.
 pub const RETAIN_AGE: Duration = Duration::from_hours(24 * 30);
+
+/// How many bytes the log may grow beyond what is retained, for the sake of named snapshots and followers. Past it the
+/// oldest of them lapse.
+pub const PINNED_BYTES_MAX: u64 = 1 << 30;
+
+/// The most snapshots that may be kept under names.
+pub const SNAPSHOTS_MAX: usize = 256;
+
+/// The longest note of a named snapshot, in bytes of UTF-8.
+pub const SNAPSHOT_NOTE_BYTES_MAX: usize = 1024;
+
+/// How many of the snapshots are kept that are taken before something is destroyed; the oldest lapse first.
+pub const SAFETY_SNAPSHOTS_MAX: usize = 32;
+
+/// How long such a snapshot is kept.
+pub const SAFETY_AGE_MAX: Duration = Duration::from_hours(24 * 7);
+
+/// How long the log is kept for a follower that has not been heard of.
+pub const FOLLOWER_AGE_MAX: Duration = Duration::from_hours(24 * 7);
 
 /// How much memory the engine may use for pages, unless the store is opened with another budget.
 pub const CACHE_BYTES: usize = 64 << 20;

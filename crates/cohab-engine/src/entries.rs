@@ -133,6 +133,20 @@ impl<'a> Entries<'a> {
         moved.map(|_| self.current.as_ref())
     }
 
+    /// Returns the entry that is lent out.
+    #[inline]
+    pub fn current(&self) -> Option<&Entry<'a>> {
+        self.current.as_ref()
+    }
+
+    /// Gives the entry away that is lent out.
+    #[inline]
+    pub fn take_current(&mut self) -> Option<Entry<'a>> {
+        let entry = self.current.take()?;
+        self.last = Some(entry.key().to_vec());
+        Some(entry)
+    }
+
     /// Loads the next entry into `current` and returns whether there is one.
     #[inline]
     fn advance(&mut self) -> Result<bool> {
@@ -175,11 +189,7 @@ impl<'a> Iterator for Entries<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         match self.step() {
             Ok(None) => None,
-            Ok(Some(_)) => {
-                let entry = self.current.take()?;
-                self.last = Some(entry.key().to_vec());
-                Some(Ok(entry))
-            }
+            Ok(Some(_)) => self.take_current().map(Ok),
             Err(error) => Some(Err(error)),
         }
     }

@@ -37,11 +37,15 @@
 //! ```
 
 mod chain;
+mod delta;
+mod net;
 mod record;
 mod retention;
 mod writer;
 
 pub use chain::{Chain, ChainBuilder};
+pub use delta::{DeltaError, DeltaHeader, DeltaKind, DeltaReader, DeltaWriter, Piece, Position};
+pub use net::{Image, Net, NetChange, NetNamespace, NetRecord, Sides};
 pub use record::{
     Change, Damaged, Header, Item, Items, Summary, chunk_key, header, items, parse_chunk_key, record_start,
 };

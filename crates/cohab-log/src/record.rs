@@ -1,6 +1,6 @@
 //! What a record is made of, and how it is read.
 
-use cohab_core::{Digest, Epoch, InstanceId, NamespaceId, Timestamp, Version};
+use cohab_core::{Contents, Epoch, InstanceId, NamespaceId, Timestamp, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::Chain;
@@ -86,17 +86,15 @@ impl<'a> Change<'a> {
     }
 }
 
-/// What a namespace holds after the transaction.
+/// What a namespace holds before and after the transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Summary {
     /// The namespace.
     pub namespace: NamespaceId,
-    /// How many keys it holds.
-    pub keys: u64,
-    /// How many bytes its keys and values have.
-    pub bytes: u64,
-    /// The digest of its keys and values.
-    pub digest: Digest,
+    /// What it held before.
+    pub before: Contents,
+    /// What it holds now; nothing if it was purged.
+    pub after: Contents,
 }
 
 /// A piece of a record.

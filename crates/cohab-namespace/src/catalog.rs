@@ -8,6 +8,7 @@
 //! 04 ‖ name ‖ 00 ‖ version ‖ id   a dropped namespace by name and when it was dropped → nothing
 //! 05 ‖ id                   a purged namespace whose keys are not all removed → nothing
 //! 06 ‖ lock name            a named lock                    → the highest fencing token shown
+//! 07 ‖ snapshot name        a version that is kept          → Kept
 //! ```
 //!
 //! An id is four bytes and a version eight, big endian. Every value begins with one byte that numbers its format, followed by its
@@ -17,10 +18,10 @@ use cohab_core::{Epoch, Name, NamespaceId, StoreId, Timestamp, Token, Version};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{Contents, Record};
+use crate::{Contents, Kept, Record};
 
 /// The format of every value in the catalogue.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// The key of the store's own row.
 pub const ROOT_KEY: &[u8] = &[0];
@@ -28,7 +29,8 @@ pub const ROOT_KEY: &[u8] = &[0];
 /// The first byte of the rows that find live namespaces by name.
 pub const NAMES: u8 = 1;
 
-const RECORDS: u8 = 2;
+/// The first byte of the rows that say what a namespace is.
+pub const RECORDS: u8 = 2;
 const CONTENTS: u8 = 3;
 
 /// The first byte of the rows that find dropped namespaces by name.
@@ -38,6 +40,9 @@ pub const TRASH: u8 = 4;
 pub const RECLAIM: u8 = 5;
 
 const FENCES: u8 = 6;
+
+/// The first byte of the rows of named snapshots.
+pub const KEPT: u8 = 7;
 
 /// The store's own row.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -63,6 +68,10 @@ pub struct Root {
     pub log_oldest_time: Timestamp,
     /// The bytes of all log records.
     pub log_bytes: u64,
+    /// The oldest version that a named snapshot keeps.
+    pub kept: Option<Version>,
+    /// What this store is a replica of, or was.
+    pub upstream: Option<Upstream>,
 }
 
 impl Root {
@@ -79,8 +88,25 @@ impl Root {
             log_oldest: Version::new(1),
             log_oldest_time: created_at,
             log_bytes: 0,
+            kept: None,
+            upstream: None,
         }
     }
+}
+
+/// Where a replica stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Upstream {
+    /// The store that it follows.
+    pub store: StoreId,
+    /// The version of that store which it holds.
+    pub version: Version,
+    /// That store's chain through the version.
+    pub chain: [u8; 32],
+    /// The replica's own version that made it so. At a later one, somebody else has written to it.
+    pub local: Version,
+    /// Set once it follows no more.
+    pub promoted: bool,
 }
 
 /// Returns the key that finds a live namespace by name.
@@ -122,6 +148,12 @@ pub fn parse_trash_key(key: &[u8]) -> Option<(&[u8], NamespaceId)> {
     Some((name, NamespaceId::from_be_bytes(*id)))
 }
 
+/// Takes the key of what is said about a namespace apart.
+pub fn parse_record_key(key: &[u8]) -> Option<NamespaceId> {
+    let id = key.strip_prefix(&[RECORDS])?;
+    id.try_into().ok().map(NamespaceId::from_be_bytes)
+}
+
 /// Returns the key that remembers a purged namespace until all its keys are removed.
 pub fn reclaim_key(id: NamespaceId) -> [u8; 5] {
     id_key(RECLAIM, id)
@@ -136,6 +168,16 @@ pub fn parse_reclaim_key(key: &[u8]) -> Option<NamespaceId> {
 /// Returns the key that remembers the highest fencing token of a lock that was shown to the store.
 pub fn fence_key(lock: &str) -> Vec<u8> {
     prefixed(FENCES, lock.as_bytes())
+}
+
+/// Returns the key of a named snapshot.
+pub fn kept_key(name: &Name) -> Vec<u8> {
+    prefixed(KEPT, name.as_bytes())
+}
+
+/// Takes the key of a named snapshot apart.
+pub fn parse_kept_key(key: &[u8]) -> Option<Name> {
+    Name::from_bytes(key.strip_prefix(&[KEPT])?).ok()
 }
 
 fn prefixed(kind: u8, rest: &[u8]) -> Vec<u8> {
@@ -188,6 +230,7 @@ pub trait Stored: Serialize + DeserializeOwned {
 impl Stored for Root {}
 impl Stored for Record {}
 impl Stored for Contents {}
+impl Stored for Kept {}
 impl Stored for NamespaceId {}
 impl Stored for u64 {}
 
@@ -241,7 +284,8 @@ mod tests {
         #[test]
         fn no_bytes_panic_the_decoders(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
             let _ = (Record::decode(&bytes), Root::decode(&bytes), Contents::decode(&bytes));
-            let _ = (parse_trash_key(&bytes), parse_reclaim_key(&bytes));
+            let _ = (parse_trash_key(&bytes), parse_reclaim_key(&bytes), parse_kept_key(&bytes));
+            let _ = Kept::decode(&bytes);
         }
     }
 }

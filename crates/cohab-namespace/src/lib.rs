@@ -26,9 +26,12 @@
 
 pub mod catalog;
 mod error;
+mod kept;
 mod record;
 mod update;
 
+pub use cohab_core::Contents;
 pub use error::{Error, Result};
-pub use record::{Contents, Dropped, History, Metadata, Record};
+pub use kept::{Kept, Lapse, Operation, Purpose, SAFETY_PREFIX, Safety};
+pub use record::{Dropped, History, Metadata, Record};
 pub use update::Update;

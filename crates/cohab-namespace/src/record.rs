@@ -7,7 +7,7 @@ use std::str::FromStr;
 use cohab_core::limits::{
     DESCRIPTION_BYTES_MAX, LABEL_KEY_BYTES_MAX, LABEL_VALUE_BYTES_MAX, LABELS_MAX, TITLE_BYTES_MAX,
 };
-use cohab_core::{Digest, Name, NamespaceId, Timestamp, Version};
+use cohab_core::{Contents, Name, NamespaceId, Timestamp, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, Update};
@@ -143,6 +143,12 @@ impl Record {
         Ok(Self { id, metadata, created: version, created_at: at, meta_version: version, dropped: None })
     }
 
+    /// Says that a version has changed it.
+    #[must_use]
+    pub fn at(self, version: Version) -> Self {
+        Self { meta_version: version, ..self }
+    }
+
     fn changed(&self, version: Version) -> Self {
         Self { meta_version: version, ..self.clone() }
     }
@@ -197,38 +203,5 @@ impl Record {
     #[must_use]
     pub fn undropped(&self, version: Version) -> Self {
         Self { dropped: None, ..self.changed(version) }
-    }
-}
-
-/// What is counted of a namespace's data, kept with every change.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Contents {
-    /// The version that last changed its data; zero if none did.
-    pub data_version: Version,
-    /// How many keys it holds.
-    pub keys: u64,
-    /// How many bytes its keys and values have.
-    pub bytes: u64,
-    /// The digest of its keys and values.
-    pub digest: Digest,
-}
-
-impl Contents {
-    /// The contents of a new namespace.
-    pub const EMPTY: Self = Self { data_version: Version::ZERO, keys: 0, bytes: 0, digest: Digest::EMPTY };
-
-    /// Counts a pair in.
-    pub fn add(&mut self, key: &[u8], value: &[u8]) {
-        self.keys += 1;
-        self.bytes += (key.len() + value.len()) as u64;
-        self.digest.add(key, value);
-    }
-
-    /// Counts a pair out. Counts never go below zero, even where damage made them wrong.
-    pub fn remove(&mut self, key: &[u8], value: &[u8]) {
-        self.keys = self.keys.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub((key.len() + value.len()) as u64);
-        self.digest.remove(key, value);
     }
 }

@@ -62,6 +62,13 @@ impl Store {
 impl Snapshot {
     /// Writes this very snapshot into one file; see [`Store::backup`].
     pub fn backup(&self, file: impl AsRef<Path>, progress: impl FnMut(Progress)) -> Result<Version> {
+        if self.state().past.is_some() {
+            let message =
+                format!("version {} is not the present one, and only that can be copied", self.version());
+            return Err(
+                Error::invalid(message).hint("back the present up: its log leads back to this version")
+            );
+        }
         let path = file.as_ref();
         if path.symlink_metadata().is_ok() {
             let message = format!("{} exists already", path.display());

@@ -16,8 +16,12 @@ use crate::caches::{Caches, Written};
 use crate::coordination::NAMES_CHANGED;
 use crate::layout::CATALOG;
 use crate::locks::Fence;
+use crate::replica::check_writable;
 use crate::store::Inner;
 use crate::{Batch, Error, Kind, Name, Result, Transaction, maintain};
+
+/// How often a commit looks, while the log is kept for somebody's sake, whether it still has to be.
+const PINS_LOOK_VERSIONS: u64 = 64;
 
 /// An engine transaction under way.
 pub(crate) struct Commit<'c, 'tx> {
@@ -44,6 +48,8 @@ pub(crate) struct Commit<'c, 'tx> {
 pub(crate) struct Open {
     pub(crate) record: Record,
     pub(crate) contents: Contents,
+    /// What it held before the last version here that changed its data.
+    pub(crate) before: Contents,
     /// The last version here that changed its data.
     pub(crate) changed_in: Option<Version>,
     /// How many of that version's changes went without a record.
@@ -55,7 +61,7 @@ pub(crate) struct Open {
 impl Open {
     pub(crate) fn new(record: Record, contents: Contents, caches: &Caches) -> Self {
         let written = caches.knows(record.id).then(|| Written::since(contents.data_version));
-        Self { record, contents, changed_in: None, unrecorded: 0, written }
+        Self { record, contents, before: contents, changed_in: None, unrecorded: 0, written }
     }
 }
 
@@ -119,6 +125,7 @@ pub(crate) fn run_group(inner: &Inner, batches: &[Batch]) -> Vec<Result<Version>
     loop {
         let mut broken = None;
         let outcome = run(inner, |mut commit| {
+            check_writable(&commit.root)?;
             for (index, batch) in batches.iter().enumerate() {
                 if matches!(results[index], Some(Err(_))) {
                     continue;
@@ -204,6 +211,14 @@ impl<'c, 'tx> Commit<'c, 'tx> {
     /// Finds a live namespace that has to be there.
     pub(crate) fn require(&mut self, name: &str) -> Result<NamespaceId> {
         self.find(name)?.ok_or_else(|| no_namespace(name))
+    }
+
+    /// Returns a namespace's record, live or dropped, or `None` if it was never there or is gone for good.
+    pub(crate) fn find_record(&mut self, id: NamespaceId) -> Result<Option<&Record>> {
+        if !self.namespaces.contains_key(&id) && self.tx.get(CATALOG, &record_key(id))?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(&self.load(id)?.record))
     }
 
     /// Loads a namespace's records, live or dropped.
@@ -303,7 +318,10 @@ impl<'c, 'tx> Commit<'c, 'tx> {
         }
         let retention = &self.inner.options.retention;
         if extent(&self.root).is_trim_due(retention, self.now) {
-            maintain::trim_step(self.tx, &mut self.root, retention, self.now)?;
+            let is_look = self.root.version.get().is_multiple_of(PINS_LOOK_VERSIONS);
+            let pins =
+                maintain::Pins { followers: self.inner.followers.pinned(self.inner), may_lapse: is_look };
+            maintain::trim_step(self.tx, &mut self.root, retention, self.now, pins)?;
         }
         self.tx.insert(CATALOG, ROOT_KEY, &[&self.root.encode()])?;
         Ok(Some(News { since: self.since, version: self.root.version, changed, written }))

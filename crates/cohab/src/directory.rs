@@ -15,7 +15,7 @@ use crate::open::{RECOVERY, RECOVERY_WAIT};
 use crate::{Error, Kind, Options, Result};
 
 /// The format of a store's files that this build writes, and the newest that it reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// What may be in the directory of a store whose creation was interrupted before it had its card.
 const UNFINISHED: [&str; 6] =
@@ -129,6 +129,11 @@ impl Directory {
         Registry::in_dir(&self.root)
     }
 
+    /// Returns where followers leave word.
+    pub(crate) fn followers(&self) -> PathBuf {
+        self.root.join("followers")
+    }
+
     pub(crate) fn locks(&self) -> Locks {
         Locks::in_dir(&self.root.join("locks"))
     }
@@ -176,6 +181,12 @@ impl Directory {
             let (format, path) = (formats.format, self.root.display());
             let message = format!("{path} is written in format {format}; this build reads format {FORMAT}");
             return Err(Error::new(Kind::Format, message).hint("open it with a newer cohab"));
+        }
+        if formats.format < FORMAT {
+            let (format, path) = (formats.format, self.root.display());
+            let message = format!("{path} is written in format {format}; this build reads format {FORMAT}");
+            let hint = "dump it with the build that wrote it, and load the dump into a new store";
+            return Err(Error::new(Kind::Format, message).hint(hint));
         }
         serde_json::from_value(object.into()).map(Some).map_err(damaged)
     }

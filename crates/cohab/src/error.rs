@@ -55,6 +55,19 @@ pub enum Kind {
     Reentrant,
     /// The versions asked for are no longer in the log: [`Error::oldest_version`].
     Lagged,
+    /// The version asked for is older than what the log keeps: [`Error::oldest_version`]. Ask for that one or a later
+    /// one; a longer [`Retention`](crate::Retention) or a named snapshot keeps more.
+    TooOld,
+    /// The past of a namespace is not known: its history was off, or it was purged. Nothing was done.
+    NoHistory,
+    /// A delta begins at another version than the replica is at. Make one from the version that it names.
+    Gap,
+    /// A delta ends at a version that the replica has reached already. Nothing is left to do.
+    AlreadyApplied,
+    /// A delta, or a source, is of another store than the one that the replica follows.
+    Foreign,
+    /// A replica is not what its source was: somebody wrote to one of them on the side. Nothing was merged.
+    Diverged,
     /// The snapshot is older than the writer allows. Drop it and take a new one.
     SnapshotExpired,
     /// Somebody else has taken over since. Nothing was committed. Close the handle, or acquire the lock again.
@@ -93,6 +106,12 @@ impl Kind {
             Self::Cancelled => "cancelled",
             Self::Reentrant => "reentrant",
             Self::Lagged => "lagged",
+            Self::TooOld => "too_old",
+            Self::NoHistory => "no_history",
+            Self::Gap => "gap",
+            Self::AlreadyApplied => "already_applied",
+            Self::Foreign => "foreign",
+            Self::Diverged => "diverged",
             Self::SnapshotExpired => "snapshot_expired",
             Self::Fenced => "fenced",
             Self::StoreReplaced => "store_replaced",
@@ -159,6 +178,15 @@ impl Error {
         error.hint("read the store as it is now, and go on from there; a longer retention keeps more")
     }
 
+    pub(crate) fn too_old(asked: Version, oldest: Version) -> Self {
+        let message = format!("version {asked} is older than what the log keeps, from version {oldest} on");
+        let mut error = Self::new(Kind::TooOld, message);
+        error.0.oldest = Some(oldest);
+        error.hint(format!(
+            "ask for version {oldest} or a later one; a longer retention, or a snapshot under a name, keeps more"
+        ))
+    }
+
     /// Wraps an application's own error, to leave a [`write`](crate::Store::write) without committing.
     ///
     /// [`source`](StdError::source) gives it back.
@@ -176,6 +204,12 @@ impl Error {
         error.0.hint.clone_from(&self.0.hint);
         error.0.holder.clone_from(&self.0.holder);
         error
+    }
+
+    /// Puts another message in place of the usual one.
+    pub(crate) fn because(mut self, message: impl Into<String>) -> Self {
+        self.0.message = message.into();
+        self
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -203,7 +237,7 @@ impl Error {
         self.0.holder.as_ref()
     }
 
-    /// Returns the oldest version that the log still has, for [`Kind::Lagged`].
+    /// Returns the oldest version that the log still has, for [`Kind::Lagged`] and [`Kind::TooOld`].
     pub fn oldest_version(&self) -> Option<Version> {
         self.0.oldest
     }
@@ -274,6 +308,18 @@ impl From<cohab_namespace::catalog::Damaged> for Error {
 impl From<cohab_log::Damaged> for Error {
     fn from(error: cohab_log::Damaged) -> Self {
         Self::corrupt(error.to_string())
+    }
+}
+
+impl From<cohab_log::DeltaError> for Error {
+    fn from(error: cohab_log::DeltaError) -> Self {
+        use cohab_log::DeltaError as E;
+        let kind = match error {
+            E::NotADelta | E::TooLarge { .. } => Kind::InvalidInput,
+            E::Format { .. } => Kind::Format,
+            _ => Kind::Corrupt,
+        };
+        Self::new(kind, error.to_string())
     }
 }
 

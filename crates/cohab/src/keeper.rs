@@ -69,6 +69,9 @@ fn keep(inner: &Weak<Inner>, is_over: &(Mutex<bool>, Condvar)) {
         }
         if since_reaping >= REAP_TICK {
             handle.reap();
+            if handle.role() == Role::Writer {
+                handle.followers.look(&handle);
+            }
             since_reaping = Duration::ZERO;
         }
         drop(handle);

@@ -58,12 +58,15 @@ mod cached;
 mod caches;
 mod commit;
 mod coordination;
+mod delta;
 mod directory;
 mod error;
+mod followers;
 mod group;
 mod identity;
 mod instances;
 mod keeper;
+mod kept;
 mod latest;
 mod layout;
 mod lineage;
@@ -74,8 +77,10 @@ mod namespaces;
 mod open;
 mod opened;
 mod options;
+mod past;
 mod prefetch;
 mod range;
+mod replica;
 mod role;
 mod snapshot;
 mod stall;
@@ -84,9 +89,11 @@ mod succession;
 mod telemetry;
 mod transaction;
 pub mod typed;
+mod undo;
 mod uptime;
 mod verify;
 mod view;
+mod walk;
 mod watch;
 mod writing;
 
@@ -100,13 +107,18 @@ pub use cohab_core::{
 };
 pub use cohab_lock::{Cancel, Holder, LockState, Mode as LockMode, Wait};
 pub use cohab_log::{Chain, Change, Retention};
-pub use cohab_namespace::{Contents, Dropped, History, Metadata, Update};
+pub use cohab_namespace::{
+    Contents, Dropped, History, Kept, Lapse, Metadata, Operation, Purpose, Safety, Update,
+};
 pub use cohab_registry::{
     CacheRecord, Description, Home, Instance, Isolation, Lease, NamespaceCacheRecord, Port, PortPreference,
     Reaped, Registration, Registry,
 };
+pub use delta::{Delta, DeltaKind};
 pub use directory::FORMAT;
 pub use error::{Error, Kind, Result};
+pub use followers::FollowerRecord;
+pub use kept::NamedSnapshot;
 pub use latest::Freshness;
 pub use locks::{Fence, Lock};
 pub use log::{Log, LogItem, LogRecord};
@@ -115,11 +127,13 @@ pub use namespaces::DropMode;
 pub use options::{CatchUp, Mapping, Options};
 pub use prefetch::Prefetch;
 pub use range::KeyRange;
+pub use replica::{Applied, Upstream};
 pub use role::{Role, RoleChange};
 pub use snapshot::{NamespaceInfo, Snapshot};
 pub use stall::Stall;
 pub use store::{Committed, Integrity, Store};
 pub use transaction::{NamespaceMut, Transaction};
+pub use undo::{RolledBack, Undone};
 pub use verify::{Difference, Progress, Report};
 pub use view::{Direction, Entry, EntryRef, NamespaceView, Range, Value};
 #[cfg(feature = "stream")]

@@ -11,7 +11,7 @@ use crate::commit::{self, Commit, extent};
 use crate::layout::{CATALOG, DATA, DataRange, LOG};
 use crate::snapshot::catalog_range;
 use crate::view::Direction;
-use crate::{Committed, Error, Result, Store};
+use crate::{Committed, Error, Result, Store, kept, telemetry};
 
 /// What one step of maintenance did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -19,6 +19,8 @@ use crate::{Committed, Error, Result, Store};
 pub struct Maintenance {
     /// How many records the log lost.
     pub trimmed: u64,
+    /// How many named snapshots lapsed, because they held more of the log, or for longer, than they may.
+    pub lapsed: u64,
     /// How many keys of purged namespaces were removed.
     pub reclaimed: u64,
     /// Whether there is more to do.
@@ -35,11 +37,13 @@ impl Store {
         let _turn = self.inner.queue.turn()?;
         let done = commit::run(&self.inner, |mut commit| {
             let retention = &commit.inner.options.retention;
-            let trimmed = trim_step(commit.tx, &mut commit.root, retention, commit.now)?;
+            let pins = Pins { followers: self.inner.followers.look(&self.inner), may_lapse: true };
+            let Trimmed { records, lapsed } =
+                trim_step(commit.tx, &mut commit.root, retention, commit.now, pins)?;
             let (reclaimed, more) = reclaim_step(&mut commit)?;
-            let more = more || extent(&commit.root).oldest_is_expired(retention, commit.now);
-            commit.changed = trimmed > 0 || reclaimed.is_some();
-            Ok((commit, Maintenance { trimmed, reclaimed: reclaimed.unwrap_or(0), more }))
+            let more = more || may_trim(&commit.root, retention, commit.now, pins.followers);
+            commit.changed = records > 0 || lapsed > 0 || reclaimed.is_some();
+            Ok((commit, Maintenance { trimmed: records, lapsed, reclaimed: reclaimed.unwrap_or(0), more }))
         });
         self.inner.forget_latest();
         done
@@ -68,15 +72,49 @@ impl Store {
     }
 }
 
-/// Removes the log's oldest records while they are expired, a bounded number of them, and returns how many.
+/// Who needs records of the log beyond its retention.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pins {
+    /// The oldest version that a follower stands at.
+    pub(crate) followers: Option<Version>,
+    /// Whether to look for named snapshots that have been kept for long enough.
+    pub(crate) may_lapse: bool,
+}
+
+/// What one step of trimming did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Trimmed {
+    pub(crate) records: u64,
+    pub(crate) lapsed: u64,
+}
+
+/// Whether the log's oldest record is expired, and nobody needs it.
+fn may_trim(root: &Root, retention: &Retention, now: Timestamp, followers: Option<Version>) -> bool {
+    // Beyond the bound a follower has to do without.
+    let followers = followers.filter(|_| !kept::is_over_bound(root, retention));
+    let is_needed = root.kept.into_iter().chain(followers).any(|version| version <= root.log_oldest);
+    !is_needed && extent(root).oldest_is_expired(retention, now)
+}
+
+/// Removes the log's oldest records while they are expired and not needed, a bounded number of them.
 pub(crate) fn trim_step(
     tx: &mut cohab_engine::Transaction<'_>,
     root: &mut Root,
     retention: &Retention,
     now: Timestamp,
-) -> Result<u64> {
-    let mut trimmed = 0;
-    while trimmed < TRIM_RECORDS_MAX as u64 && extent(root).oldest_is_expired(retention, now) {
+    pins: Pins,
+) -> Result<Trimmed> {
+    let mut trimmed = Trimmed::default();
+    while trimmed.records < TRIM_RECORDS_MAX as u64 {
+        let is_kept = root.kept.is_some_and(|kept| kept <= root.log_oldest);
+        if is_kept && pins.may_lapse && extent(root).oldest_is_expired(retention, now) {
+            let lapsed = kept::lapse_step(tx, root, retention, now)?;
+            telemetry::lapsed(&lapsed);
+            trimmed.lapsed += lapsed.len() as u64;
+        }
+        if !may_trim(root, retention, now, pins.followers) {
+            break;
+        }
         let next = root.log_oldest.next();
         let (from, to) = (record_start(root.log_oldest), record_start(next));
         let mut bytes = 0;
@@ -85,7 +123,7 @@ pub(crate) fn trim_step(
         root.log_bytes = root.log_bytes.saturating_sub(bytes);
         root.log_oldest = next;
         root.log_oldest_time = record_time(tx, next)?;
-        trimmed += 1;
+        trimmed.records += 1;
     }
     Ok(trimmed)
 }

@@ -2,11 +2,11 @@
 //!
 //! All of it rewrites rows of the catalogue and, but for copying, costs the same whatever a namespace holds.
 
-use cohab_core::{NamespaceId, Version};
+use cohab_core::NamespaceId;
 use cohab_namespace::catalog::{
     NAMES, Stored, contents_key, name_key, parse_trash_key, reclaim_key, record_key, trash_key, trash_prefix,
 };
-use cohab_namespace::{Contents, Metadata, Record, Update};
+use cohab_namespace::{Contents, Metadata, Operation, Record, Update};
 
 use crate::commit::{Open, no_namespace};
 use crate::layout::CATALOG;
@@ -47,18 +47,9 @@ impl Transaction<'_, '_> {
         let used_up = || Error::invalid("the store has handed out all 4,294,967,295 namespace identities");
         let id = self.commit.root.next_namespace.ok_or_else(used_up)?;
         let record = Record::create(id, metadata, self.version(), self.commit.now)?;
-        self.whole(|transaction| {
-            let commit = &mut transaction.commit;
-            commit.root.next_namespace = id.checked_next();
-            commit.tx.insert(CATALOG, &name_key(&record.metadata.name), &[&id.encode()])?;
-            commit.tx.insert(CATALOG, &contents_key(id), &[&Contents::EMPTY.encode()])?;
-            let encoded = record.encode();
-            commit.tx.insert(CATALOG, &record_key(id), &[&encoded])?;
-            commit.keep(Open::new(record, Contents::EMPTY, &commit.inner.caches));
-            commit.renamed = true;
-            transaction.ledger.record().metadata(id, None, Some(&encoded));
-            Ok(id)
-        })
+        self.commit.root.next_namespace = id.checked_next();
+        self.replace_records([(id, Some(record))])?;
+        Ok(id)
     }
 
     /// Returns the namespace of that name, creating it if there is none.
@@ -86,7 +77,7 @@ impl Transaction<'_, '_> {
         let id = self.commit.require(name.as_ref())?;
         let version = self.version();
         let record = self.commit.open(id).record.update(update, version)?;
-        self.replace_record(record)
+        self.replace_records([(id, Some(record))])
     }
 
     /// Gives a namespace another name. Its identity, data and past stay.
@@ -102,13 +93,8 @@ impl Transaction<'_, '_> {
         }
         self.refuse_taken(&to)?;
         let version = self.version();
-        let record = self.commit.open(id).record.renamed(to.clone(), version);
-        self.whole(|transaction| {
-            let tx = &mut *transaction.commit.tx;
-            tx.remove(CATALOG, &name_key(&from))?;
-            tx.insert(CATALOG, &name_key(&to), &[&id.encode()])?;
-            transaction.replace_record(record)
-        })
+        let record = self.commit.open(id).record.renamed(to, version);
+        self.replace_records([(id, Some(record))])
     }
 
     /// Copies a namespace's metadata and data into a new one, atomically. Protection is not copied.
@@ -138,7 +124,11 @@ impl Transaction<'_, '_> {
     }
 
     /// Reads the next entries behind a key, as many as fit into one step.
-    fn read_step(&mut self, id: NamespaceId, after: Option<&[u8]>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    pub(crate) fn read_step(
+        &mut self,
+        id: NamespaceId,
+        after: Option<&[u8]>,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         use std::ops::Bound;
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let (mut step, mut bytes) = (Vec::new(), 0);
@@ -164,12 +154,8 @@ impl Transaction<'_, '_> {
         let (version, now) = (self.version(), self.commit.now);
         let open = self.commit.open(id);
         let record = open.record.dropped(&open.contents, mode == DropMode::WithContents, version, now)?;
-        self.whole(|transaction| {
-            let tx = &mut *transaction.commit.tx;
-            tx.remove(CATALOG, &name_key(&name))?;
-            tx.insert(CATALOG, &trash_key(&name, version, id), &[])?;
-            transaction.replace_record(record)
-        })
+        self.safeguard(Operation::Drop, Some(id))?;
+        self.replace_records([(id, Some(record))])
     }
 
     /// Brings back the namespace of that name that was dropped last, as it was.
@@ -182,15 +168,9 @@ impl Transaction<'_, '_> {
         let id = self.trashed(&name)?;
         self.refuse_taken(&name)?;
         let version = self.version();
-        let before = &self.commit.load(id)?.record;
-        let (trashed, record) = (trash_row(before), before.undropped(version));
-        self.whole(|transaction| {
-            let tx = &mut *transaction.commit.tx;
-            tx.remove(CATALOG, &trashed)?;
-            tx.insert(CATALOG, &name_key(&name), &[&id.encode()])?;
-            transaction.replace_record(record)?;
-            Ok(id)
-        })
+        let record = self.commit.load(id)?.record.undropped(version);
+        self.replace_records([(id, Some(record))])?;
+        Ok(id)
     }
 
     /// Gives up the namespace of that name that was dropped last, for good.
@@ -204,18 +184,8 @@ impl Transaction<'_, '_> {
     pub fn purge_namespace(&mut self, name: impl AsRef<str>) -> Result<NamespaceId> {
         let name = Name::new(name)?;
         let id = self.trashed(&name)?;
-        let before = &self.commit.load(id)?.record;
-        let (trashed, before) = (trash_row(before), before.encode());
-        self.whole(|transaction| {
-            let commit = &mut transaction.commit;
-            commit.tx.remove(CATALOG, &trashed)?;
-            commit.tx.remove(CATALOG, &record_key(id))?;
-            commit.tx.remove(CATALOG, &contents_key(id))?;
-            commit.tx.insert(CATALOG, &reclaim_key(id), &[])?;
-            commit.forget(id);
-            transaction.ledger.record().metadata(id, Some(&before), None);
-            Ok(id)
-        })
+        self.replace_records([(id, None)])?;
+        Ok(id)
     }
 
     fn trashed(&mut self, name: &Name) -> Result<NamespaceId> {
@@ -228,20 +198,79 @@ impl Transaction<'_, '_> {
 
     fn refuse_taken(&mut self, name: &Name) -> Result<()> {
         match self.commit.find(name.as_str())? {
-            Some(_) => Err(Error::new(Kind::Exists, format!("there is a namespace `{name}` already"))),
+            Some(_) => Err(taken(name)),
             None => Ok(()),
         }
     }
 
-    fn replace_record(&mut self, record: Record) -> Result<()> {
+    /// Gives namespaces the records given: makes those that are not there, and gives up, for good, those that get none.
+    ///
+    /// Every change of the catalogue comes through here. Names may change hands among the namespaces.
+    pub(crate) fn replace_records(
+        &mut self,
+        records: impl IntoIterator<Item = (NamespaceId, Option<Record>)>,
+    ) -> Result<()> {
         self.whole(|transaction| {
-            let (id, after) = (record.id, record.encode());
-            transaction.commit.tx.insert(CATALOG, &record_key(id), &[&after])?;
+            let mut steps = Vec::new();
+            for (id, after) in records {
+                let before = transaction.commit.find_record(id)?.cloned();
+                let (from, to) = (before.as_ref().map(index_key), after.as_ref().map(index_key));
+                // What a name stood for goes before anything gets it.
+                if let Some(from) = from.as_ref().filter(|_| from != to) {
+                    transaction.commit.tx.remove(CATALOG, from)?;
+                }
+                let row = if from == to { None } else { to };
+                steps.push((id, before, after, row));
+            }
+            for (id, before, after, index) in steps {
+                if let (Some(row), Some(after)) = (index, &after) {
+                    transaction.insert_index(&row, after)?;
+                }
+                transaction.replace_record(id, before.as_ref(), after)?;
+            }
             transaction.commit.forget_names();
-            let before = std::mem::replace(&mut transaction.commit.open(id).record, record).encode();
-            transaction.ledger.record().metadata(id, Some(&before), Some(&after));
             Ok(())
         })
+    }
+
+    /// Makes a namespace findable.
+    fn insert_index(&mut self, row: &[u8], record: &Record) -> Result<()> {
+        let value = if record.dropped.is_some() { Vec::new() } else { record.id.encode() };
+        match self.commit.tx.insert(CATALOG, row, &[&value])? {
+            None => Ok(()),
+            Some(_) => Err(taken(&record.metadata.name)),
+        }
+    }
+
+    fn replace_record(
+        &mut self,
+        id: NamespaceId,
+        before: Option<&Record>,
+        after: Option<Record>,
+    ) -> Result<()> {
+        let Self { commit, ledger } = self;
+        let (was, is) = (before.map(Stored::encode), after.as_ref().map(Stored::encode));
+        match (&is, after) {
+            (Some(is), Some(after)) => {
+                commit.tx.insert(CATALOG, &record_key(id), &[is])?;
+                if before.is_some() {
+                    commit.open(id).record = after;
+                } else {
+                    commit.tx.insert(CATALOG, &contents_key(id), &[&Contents::EMPTY.encode()])?;
+                    commit.keep(Open::new(after, Contents::EMPTY, &commit.inner.caches));
+                }
+            }
+            _ => {
+                // Its data is given up as well, which the record is to say.
+                ledger.sum_up(commit.load(id)?, Contents::EMPTY);
+                commit.tx.remove(CATALOG, &record_key(id))?;
+                commit.tx.remove(CATALOG, &contents_key(id))?;
+                commit.tx.insert(CATALOG, &reclaim_key(id), &[])?;
+                commit.forget(id);
+            }
+        }
+        ledger.record().metadata(id, was.as_deref(), is.as_deref());
+        Ok(())
     }
 
     /// Lists the names of all namespaces, with the changes made so far.
@@ -252,10 +281,16 @@ impl Transaction<'_, '_> {
     }
 }
 
-/// The key of a record's row in the trash.
-fn trash_row(record: &Record) -> Vec<u8> {
-    let dropped = record.dropped.map_or(Version::ZERO, |dropped| dropped.version);
-    trash_key(&record.metadata.name, dropped, record.id)
+/// The key of the row by which a namespace is found: by its name, or among what was dropped.
+pub(crate) fn index_key(record: &Record) -> Vec<u8> {
+    match record.dropped {
+        Some(dropped) => trash_key(&record.metadata.name, dropped.version, record.id),
+        None => name_key(&record.metadata.name),
+    }
+}
+
+fn taken(name: &Name) -> Error {
+    Error::new(Kind::Exists, format!("there is a namespace `{name}` already"))
 }
 
 /// Refuses a name that no namespace has.

@@ -15,6 +15,7 @@ use cohab_namespace::catalog::{ROOT_KEY, Root, Stored};
 use crate::caches::Caches;
 use crate::coordination::Coordination;
 use crate::directory::{Card, Directory, check_file_system, missing};
+use crate::followers::Followers;
 use crate::group::Queue;
 use crate::keeper::Keeper;
 use crate::latest::Latest;
@@ -124,7 +125,8 @@ impl Store {
             Some(Err(error)) => return Err(error.into()),
         };
         let caches = Arc::new(Caches::new(options.cache.clone(), options.cache_policies.clone()));
-        let inner = Inner {
+        let inner = Arc::new_cyclic(|handle| Inner {
+            handle: handle.clone(),
             path: path.to_owned(),
             directory,
             options,
@@ -140,14 +142,15 @@ impl Store {
             ages: Arc::default(),
             caches,
             lineage: Lineage::default(),
+            followers: Followers::default(),
             commits: Watchdog::new("commit"),
             looks: Watchdog::new("snapshot"),
             asking: AtomicUsize::new(0),
             resting: AtomicU64::new(0),
             registration,
             telemetry: Telemetry::default(),
-        };
-        Ok(Self { _keeper: None, inner: Arc::new(inner) })
+        });
+        Ok(Self { _keeper: None, inner })
     }
 
     /// Begins what goes on beside the calls of a handle that stays open.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use cohab_core::{Epoch, NamespaceId, StoreId, Timestamp, Token, Version};
 use cohab_namespace::catalog::{
@@ -17,6 +17,7 @@ use crate::commit::no_namespace;
 use crate::layout::{CATALOG, prefix_end};
 use crate::maintain::reclaiming;
 use crate::opened::{Found, Namespace, Namespaces};
+use crate::past::Past;
 use crate::store::{Inner, read_root};
 use crate::view::{Direction, NamespaceView, Value};
 use crate::{Digest, Error, Name, Result};
@@ -31,26 +32,45 @@ pub struct Snapshot {
 }
 
 pub(crate) struct State {
-    engine: cohab_engine::Snapshot,
+    pinned: Arc<Pinned>,
     pub(crate) root: Root,
-    age: Age,
+    /// What is different from the version that is pinned, if an earlier one is shown.
+    pub(crate) past: Option<Box<Past>>,
     /// The namespaces that were asked for, so that they are looked up once.
     namespaces: Namespaces,
     pub(crate) caches: Arc<Caches>,
+}
+
+/// What the engine shows, shared by the snapshots of its version and those of the past that are read from it.
+struct Pinned {
+    engine: cohab_engine::Snapshot,
+    age: Age,
+    handle: Weak<Inner>,
 }
 
 impl State {
     /// Returns the engine's snapshot, unless this one is older than the writer allows.
     #[inline]
     pub(crate) fn engine(&self) -> Result<&cohab_engine::Snapshot> {
-        self.age.check()?;
-        Ok(&self.engine)
+        self.pinned.age.check()?;
+        Ok(&self.pinned.engine)
+    }
+
+    /// Returns the store's own row of the version that is pinned.
+    pub(crate) fn tip(&self) -> &Root {
+        self.past.as_ref().map_or(&self.root, |past| &past.tip)
+    }
+
+    /// Shows an earlier version than the one that is pinned.
+    pub(crate) fn earlier(&self, root: Root, past: Past) -> Self {
+        let (pinned, caches) = (self.pinned.clone(), self.caches.clone());
+        Self { pinned, root, past: Some(Box::new(past)), namespaces: Namespaces::default(), caches }
     }
 }
 
 impl Drop for Snapshot {
     fn drop(&mut self) {
-        if !self.state.age.is_own() {
+        if !self.state.pinned.age.is_own() {
             // In a forked child, where letting go of it would be the parent's business, and might wait for a lock that
             // one of the parent's other threads had.
             std::mem::forget(self.state.clone());
@@ -121,13 +141,18 @@ impl Snapshot {
     pub(crate) fn open(engine: cohab_engine::Snapshot, inner: &Inner) -> Result<Self> {
         let root = read_root(&engine)?.ok_or_else(|| Error::corrupt("the store's own row is missing"))?;
         let age = inner.ages.begin(root.version, inner.options.clock.now());
+        let pinned = Arc::new(Pinned { engine, age, handle: inner.handle.clone() });
         let (namespaces, caches) = (Namespaces::default(), inner.caches.clone());
-        Ok(Self { state: Arc::new(State { engine, root, age, namespaces, caches }) })
+        Ok(Self::of(State { pinned, root, past: None, namespaces, caches }))
+    }
+
+    pub(crate) fn of(state: State) -> Self {
+        Self { state: Arc::new(state) }
     }
 
     /// Refuses to be of another history than what the handle has shown before.
     pub(crate) fn check_lineage(&self, inner: &Inner) -> Result<()> {
-        inner.check_lineage(&self.state.engine, &self.state.root)
+        inner.check_lineage(&self.state.pinned.engine, &self.state.root)
     }
 
     pub(crate) fn state(&self) -> &State {
@@ -137,12 +162,13 @@ impl Snapshot {
     /// Returns whether it is older than the writer allows, so that it reads no more.
     #[inline]
     pub fn is_expired(&self) -> bool {
-        self.state.age.is_over()
+        self.state.pinned.age.is_over()
     }
 
     /// Returns its age if nobody else shares it.
     pub(crate) fn age_if_alone(&self) -> Option<&Age> {
-        (Arc::strong_count(&self.state) == 1).then_some(&self.state.age)
+        let is_alone = Arc::strong_count(&self.state) == 1 && Arc::strong_count(&self.state.pinned) == 1;
+        is_alone.then_some(&self.state.pinned.age)
     }
 
     /// Returns the version that it shows.
@@ -193,17 +219,68 @@ impl Snapshot {
     #[cold]
     fn look_up(&self, name: &str) -> Result<Namespace> {
         let name = Name::new(name)?;
-        let row = self.state.engine()?.get(CATALOG, &name_key(&name))?;
-        let id = NamespaceId::decode(&row.ok_or_else(|| no_namespace(name.as_str()))?)?;
+        let key = name_key(&name);
+        let id = match self.state.past.as_ref().and_then(|past| past.names.get(&key)) {
+            Some(id) => *id,
+            None => {
+                let row = self.state.engine()?.get(CATALOG, &key)?;
+                let id = row.map(|row| NamespaceId::decode(&row)).transpose()?;
+                let is_it = |id: &NamespaceId| self.state.past.as_ref().is_none_or(|past| !past.renames(*id));
+                id.filter(is_it).ok_or_else(|| no_namespace(name.as_str()))?
+            }
+        };
         self.load(id)
     }
 
     fn load(&self, id: NamespaceId) -> Result<Namespace> {
         let lost = || Error::corrupt(format!("the catalogue has no record of namespace #{id}"));
         let engine = self.state.engine()?;
-        let record = engine.get(CATALOG, &record_key(id))?.ok_or_else(lost)?;
-        let contents = engine.get(CATALOG, &contents_key(id))?.ok_or_else(lost)?;
-        Ok(Namespace::new(Record::decode(&record)?, Contents::decode(&contents)?))
+        let (past_record, past_contents) = match &self.state.past {
+            Some(past) => (past.record(id)?, past.contents(id)),
+            None => (None, None),
+        };
+        let record = match past_record {
+            Some(record) => record,
+            None => Record::decode(&engine.get(CATALOG, &record_key(id))?.ok_or_else(lost)?)?,
+        };
+        let contents = match past_contents {
+            Some(contents) => contents,
+            None => Contents::decode(&engine.get(CATALOG, &contents_key(id))?.ok_or_else(lost)?)?,
+        };
+        Ok(Namespace::new(record, contents))
+    }
+
+    /// Lists the namespaces that rows of one kind stand for, in the rows' order, lazily.
+    fn index(&self, kind: u8) -> Result<impl Iterator<Item = Result<NamespaceId>> + '_> {
+        let past = self.state.past.as_deref();
+        let range = catalog_range(&[kind]);
+        let rows = self.state.engine()?.range(CATALOG, range.as_bounds(), Direction::Forward)?;
+        let present = rows.map(move |row| {
+            let row = row?;
+            let id = if kind == TRASH {
+                let parsed = parse_trash_key(row.key()).map(|(_, id)| id);
+                parsed.ok_or_else(|| Error::corrupt("a row of the trash has no id"))?
+            } else {
+                NamespaceId::decode(row.value())?
+            };
+            Ok::<_, Error>((row.key().to_vec(), id))
+        });
+        let is_same = move |id: NamespaceId| past.is_none_or(|past| !past.renames(id));
+        let mut present =
+            present.filter(move |row| row.as_ref().map_or(true, |(_, id)| is_same(*id))).peekable();
+        let of_kind =
+            past.into_iter().flat_map(|past| &past.names).filter(move |(key, _)| key.first() == Some(&kind));
+        let mut earlier = of_kind.peekable();
+        Ok(std::iter::from_fn(move || {
+            let is_earlier = match (present.peek(), earlier.peek()) {
+                (Some(Ok((present, _))), Some((earlier, _))) => *earlier < present,
+                (present, _) => present.is_none(),
+            };
+            if is_earlier {
+                return earlier.next().map(|(_, id)| Ok(*id));
+            }
+            present.next().map(|row| row.map(|(_, id)| id))
+        }))
     }
 
     /// Returns a namespace by its identity, also one that lies in the trash.
@@ -216,11 +293,14 @@ impl Snapshot {
         self.namespace(namespace)?.get(key)
     }
 
+    /// Lists the ids of the namespaces, and then those of the dropped ones.
+    pub(crate) fn namespace_ids(&self) -> Result<impl Iterator<Item = Result<NamespaceId>> + '_> {
+        Ok(self.index(NAMES)?.chain(self.index(TRASH)?))
+    }
+
     /// Lists the namespaces in order of their names, lazily.
     pub fn namespaces(&self) -> Result<impl Iterator<Item = Result<NamespaceInfo>> + '_> {
-        let rows =
-            self.state.engine()?.range(CATALOG, catalog_range(&[NAMES]).as_bounds(), Direction::Forward)?;
-        Ok(rows.map(|row| Ok(self.namespace_by_id(NamespaceId::decode(row?.value())?)?.info())))
+        Ok(self.index(NAMES)?.map(|id| Ok(self.namespace_by_id(id?)?.info())))
     }
 
     /// Returns how many purged namespaces still have keys that [`Store::maintain`](crate::Store::maintain) removes.
@@ -230,14 +310,7 @@ impl Snapshot {
 
     /// Lists the dropped namespaces in order of their names, and of those of one name the latest last.
     pub fn dropped_namespaces(&self) -> Result<impl Iterator<Item = Result<NamespaceInfo>> + '_> {
-        let rows =
-            self.state.engine()?.range(CATALOG, catalog_range(&[TRASH]).as_bounds(), Direction::Forward)?;
-        Ok(rows.map(|row| {
-            let row = row?;
-            let (_, id) =
-                parse_trash_key(row.key()).ok_or_else(|| Error::corrupt("a row of the trash has no id"))?;
-            Ok(self.namespace_by_id(id)?.info())
-        }))
+        Ok(self.index(TRASH)?.map(|id| Ok(self.namespace_by_id(id?)?.info())))
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -19,11 +19,13 @@ use crate::caches::Caches;
 use crate::commit;
 use crate::coordination::Coordination;
 use crate::directory::{Card, Directory};
+use crate::followers::Followers;
 use crate::group::Queue;
 use crate::keeper::Keeper;
 use crate::latest::{Latest, replaced};
 use crate::layout::CATALOG;
 use crate::lineage::Lineage;
+use crate::replica::check_writable;
 use crate::stall::Watchdog;
 use crate::telemetry::Telemetry;
 use crate::uptime::uptime_ms;
@@ -39,6 +41,8 @@ pub struct Store {
 }
 
 pub(crate) struct Inner {
+    /// For snapshots, which may outlive the handle.
+    pub(crate) handle: Weak<Self>,
     pub(crate) path: PathBuf,
     /// `None` for a backup, which is a file.
     pub(crate) directory: Option<Directory>,
@@ -60,6 +64,7 @@ pub(crate) struct Inner {
     pub(crate) ages: Arc<Ages>,
     pub(crate) caches: Arc<Caches>,
     pub(crate) lineage: Lineage,
+    pub(crate) followers: Followers,
     pub(crate) commits: Watchdog,
     pub(crate) looks: Watchdog,
     /// How many threads ask for the writer's role through this handle.
@@ -228,6 +233,7 @@ impl Store {
         self.inner.check_process()?;
         let _turn = self.inner.queue.turn()?;
         commit::run(&self.inner, |commit| {
+            check_writable(&commit.root)?;
             let mut transaction = Transaction::begin(commit);
             let value = f(&mut transaction)?;
             let (commit, version) = transaction.finish()?;

@@ -14,9 +14,13 @@ use std::time::Duration;
 use cohab_core::limits::NUMBERS_TICK;
 
 #[cfg(feature = "tracing")]
-pub(crate) use self::events::{beginning_to_write, catch_up, recovery, role_changed, stalled, taking_over};
+pub(crate) use self::events::{
+    beginning_to_write, catch_up, lapsed, recovery, role_changed, stalled, taking_over,
+};
 #[cfg(not(feature = "tracing"))]
-pub(crate) use self::silence::{beginning_to_write, catch_up, recovery, role_changed, stalled, taking_over};
+pub(crate) use self::silence::{
+    beginning_to_write, catch_up, lapsed, recovery, role_changed, stalled, taking_over,
+};
 use crate::store::Inner;
 use crate::uptime::uptime_ms;
 
@@ -102,6 +106,8 @@ mod silence {
     pub(crate) fn recovery(_store: &Path) -> Unheard {
         Unheard
     }
+
+    pub(crate) fn lapsed(_snapshots: &[crate::NamedSnapshot]) {}
 
     pub(crate) fn catch_up(_id: NamespaceId, _since: Version, _until: Version) -> Unheard {
         Unheard

@@ -4,9 +4,9 @@ use std::fmt;
 use std::ops::Bound;
 
 use cohab_core::limits::TRANSACTION_LABEL_BYTES_MAX;
-use cohab_core::{NamespaceId, Version};
+use cohab_core::{InstanceId, NamespaceId, Timestamp, Version};
 use cohab_log::{Chain, Change, Header, RecordWriter, Summary};
-use cohab_namespace::History;
+use cohab_namespace::{Contents, History};
 
 use crate::commit::{Commit, Open};
 use crate::layout::{DATA, DataRange, LOG, check_value, data_key, prefix_end, split_value, version_prefix};
@@ -31,9 +31,32 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
+    /// Returns whether the transaction has changed something.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.record.is_some()
+    }
+
+    /// Says that somebody else committed this first, and when.
+    pub(crate) fn stamp(&mut self, time: Timestamp, instance: InstanceId) {
+        self.header.time = time;
+        self.header.instance = instance;
+    }
+
+    /// Returns whether the transaction was named.
+    pub(crate) fn is_labelled(&self) -> bool {
+        !self.header.label.is_empty()
+    }
+
     /// Returns the log record, which begins with the first change.
     pub(crate) fn record(&mut self) -> &mut RecordWriter {
         self.record.get_or_insert_with(|| RecordWriter::begin(&self.header))
+    }
+
+    /// Notes what becomes of a namespace's contents, and what they were before the transaction.
+    pub(crate) fn sum_up(&mut self, open: &Open, after: Contents) {
+        let is_touched = open.changed_in == Some(self.header.version);
+        let before = if is_touched { open.before } else { open.contents };
+        self.record().summary(Summary { namespace: open.record.id, before, after });
     }
 
     /// Notes that a key of a namespace changes.
@@ -43,6 +66,7 @@ impl Ledger {
         }
         if open.changed_in != Some(self.header.version) {
             open.changed_in = Some(self.header.version);
+            open.before = open.contents;
             open.unrecorded = 0;
             self.touched.push(open.record.id);
         }
@@ -96,9 +120,7 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
             if open.unrecorded > 0 {
                 record.unrecorded(id, open.unrecorded);
             }
-            let contents = open.contents;
-            let (keys, bytes, digest) = (contents.keys, contents.bytes, contents.digest);
-            record.summary(Summary { namespace: id, keys, bytes, digest });
+            record.summary(Summary { namespace: id, before: open.before, after: open.contents });
         }
         let tx = &mut *commit.tx;
         let finished = record.finish(|key, chunk| tx.insert(LOG, key, &[chunk]).map(drop))?;

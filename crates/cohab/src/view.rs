@@ -1,5 +1,6 @@
 //! Reading from one namespace.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::ops::{Bound, Deref};
 use std::sync::Arc;
@@ -8,11 +9,13 @@ use bytes::Bytes;
 use cohab_cache::{At, Lookup, Space};
 use cohab_core::Version;
 pub use cohab_engine::Direction;
+use cohab_log::Image;
 use cohab_namespace::{Contents, Metadata, Record};
 
 use crate::caches;
 use crate::layout::{DATA, DataRange, data_key, prefix_end, split_value, user_key};
 use crate::opened::Found;
+use crate::past::Overlay;
 use crate::range::KeyRange;
 use crate::snapshot::State;
 use crate::{Digest, Error, NamespaceId, NamespaceInfo, Result};
@@ -68,6 +71,12 @@ impl<'s> NamespaceView<'s> {
     #[inline]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value<'s>>> {
         let row = data_key(self.id, key.as_ref())?;
+        if let Some(past) = &self.state.past
+            && let Some(change) = past.data(self.id)?.and_then(|namespace| namespace.change(key.as_ref()))
+        {
+            self.state.engine()?;
+            return Ok(change.before.as_ref().map(Value::earlier));
+        }
         Ok(self.state.engine()?.get(DATA, &row)?.map(Value::new))
     }
 
@@ -83,12 +92,20 @@ impl<'s> NamespaceView<'s> {
     /// As for [`get`](Self::get).
     pub fn get_bytes(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>> {
         let key = key.as_ref();
+        if self.is_past() {
+            return Ok(self.get(key)?.map(|value| value.to_bytes()));
+        }
         let (space, at) = self.cached()?;
         match space.get(key, at) {
             Lookup::Value(value) => Ok(Some(value)),
             Lookup::Absent => Ok(None),
             Lookup::Unknown => self.fill_bytes(key),
         }
+    }
+
+    /// Returns whether it is of an earlier version than the one that is pinned, so that the cache has no say.
+    pub(crate) fn is_past(&self) -> bool {
+        self.state.past.is_some()
     }
 
     /// Reads a key's value from the file, for somebody who has asked the cache.
@@ -161,11 +178,19 @@ impl<'s> NamespaceView<'s> {
 
     /// Reads a range given by its bounds, in either order.
     pub fn scan(&self, bounds: (Bound<&[u8]>, Bound<&[u8]>), direction: Direction) -> Result<Range<'s>> {
+        let earlier = match &self.state.past {
+            Some(past) => past.data(self.id)?.map(|namespace| Overlay::new(namespace, bounds, direction)),
+            None => None,
+        };
         let range = DataRange::of(self.id, bounds);
         let entries = self.state.engine()?.range(DATA, range.bounds(), direction)?;
         // Reading all of it, the number of entries is known beforehand, which shows a page that was skipped.
         let is_all = matches!(bounds, (Bound::Unbounded, Bound::Unbounded));
-        Ok(Range::new(entries, is_all.then_some((self.id, self.namespace.contents.keys))))
+        let expected = is_all.then_some((self.id, self.namespace.contents.keys));
+        Ok(Range {
+            merged: earlier.map(|earlier| Box::new(Merged::new(earlier, direction))),
+            ..Range::new(entries, expected)
+        })
     }
 }
 
@@ -179,17 +204,29 @@ impl fmt::Debug for NamespaceView<'_> {
 }
 
 /// A verified value, borrowed without a copy; dereferences to its bytes.
-pub struct Value<'a>(cohab_engine::Value<'a>);
+pub struct Value<'a>(ValueOf<'a>);
+
+enum ValueOf<'a> {
+    Stored(cohab_engine::Value<'a>),
+    Earlier(&'a Image),
+}
 
 impl<'a> Value<'a> {
     #[inline]
     pub(crate) fn new(stored: cohab_engine::Value<'a>) -> Self {
-        Self(stored)
+        Self(ValueOf::Stored(stored))
+    }
+
+    fn earlier(image: &'a Image) -> Self {
+        Self(ValueOf::Earlier(image))
     }
 
     /// Returns the version that set the value.
     pub fn version(&self) -> Version {
-        split_value(&self.0).0
+        match &self.0 {
+            ValueOf::Stored(stored) => split_value(stored).0,
+            ValueOf::Earlier(image) => image.version,
+        }
     }
 
     /// Copies the bytes out, to keep them longer than the snapshot.
@@ -203,7 +240,10 @@ impl Deref for Value<'_> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        split_value(&self.0).1
+        match &self.0 {
+            ValueOf::Stored(stored) => split_value(stored).1,
+            ValueOf::Earlier(image) => &image.value,
+        }
     }
 }
 
@@ -220,24 +260,38 @@ impl fmt::Debug for Value<'_> {
 }
 
 /// A verified key and value, borrowed without a copy.
-pub struct Entry<'a>(cohab_engine::Entry<'a>);
+pub struct Entry<'a>(EntryOf<'a>);
+
+enum EntryOf<'a> {
+    Stored(cohab_engine::Entry<'a>),
+    Earlier(&'a [u8], &'a Image),
+}
 
 impl Entry<'_> {
     /// Returns the key.
     #[inline]
     pub fn key(&self) -> &[u8] {
-        user_key(self.0.key())
+        match &self.0 {
+            EntryOf::Stored(stored) => user_key(stored.key()),
+            EntryOf::Earlier(key, _) => key,
+        }
     }
 
     /// Returns the value.
     #[inline]
     pub fn value(&self) -> &[u8] {
-        split_value(self.0.value()).1
+        match &self.0 {
+            EntryOf::Stored(stored) => split_value(stored.value()).1,
+            EntryOf::Earlier(_, image) => &image.value,
+        }
     }
 
     /// Returns the version that set the value.
     pub fn version(&self) -> Version {
-        split_value(self.0.value()).0
+        match &self.0 {
+            EntryOf::Stored(stored) => split_value(stored.value()).0,
+            EntryOf::Earlier(_, image) => image.version,
+        }
     }
 }
 
@@ -255,7 +309,13 @@ fn debug_entry(f: &mut fmt::Formatter<'_>, key: &[u8], value: &[u8], version: Ve
 #[derive(Clone, Copy)]
 pub struct EntryRef<'r> {
     key: &'r [u8],
-    stored: &'r [u8],
+    held: Held<'r>,
+}
+
+#[derive(Clone, Copy)]
+enum Held<'r> {
+    Stored(&'r [u8]),
+    Earlier(&'r Image),
 }
 
 impl<'r> EntryRef<'r> {
@@ -268,12 +328,18 @@ impl<'r> EntryRef<'r> {
     /// Returns the value.
     #[inline]
     pub fn value(&self) -> &'r [u8] {
-        split_value(self.stored).1
+        match self.held {
+            Held::Stored(stored) => split_value(stored).1,
+            Held::Earlier(image) => &image.value,
+        }
     }
 
     /// Returns the version that set the value.
     pub fn version(&self) -> Version {
-        split_value(self.stored).0
+        match self.held {
+            Held::Stored(stored) => split_value(stored).0,
+            Held::Earlier(image) => image.version,
+        }
     }
 }
 
@@ -291,11 +357,13 @@ pub struct Range<'a> {
     seen: u64,
     /// How many entries there should be, where that is known.
     expected: Option<(NamespaceId, u64)>,
+    /// What an earlier version had different.
+    merged: Option<Box<Merged<'a>>>,
 }
 
 impl<'a> Range<'a> {
     pub(crate) fn new(entries: cohab_engine::Entries<'a>, expected: Option<(NamespaceId, u64)>) -> Self {
-        Self { entries, seen: 0, expected }
+        Self { entries, seen: 0, expected, merged: None }
     }
 
     /// Moves to the next entry and lends it out; `None` at the end.
@@ -303,16 +371,108 @@ impl<'a> Range<'a> {
     /// Cost: nothing is copied, allocated or counted, so this takes about half the time of the iterator.
     #[inline]
     pub fn step(&mut self) -> Result<Option<EntryRef<'_>>> {
+        if self.merged.is_some() {
+            return self.step_merged();
+        }
         match self.entries.step() {
             Ok(Some(entry)) => {
                 self.seen += 1;
-                Ok(Some(EntryRef { key: user_key(entry.key()), stored: entry.value() }))
+                Ok(Some(EntryRef { key: user_key(entry.key()), held: Held::Stored(entry.value()) }))
             }
             Ok(None) => end(&mut self.expected, self.seen).map(|()| None),
             Err(error) => {
                 self.expected = None;
                 Err(error.into())
             }
+        }
+    }
+}
+
+/// How far a range of an earlier version has come.
+#[derive(Debug)]
+struct Merged<'a> {
+    earlier: Overlay<'a>,
+    direction: Direction,
+    /// Whether the entry that the engine lends is yet to be handed out.
+    is_pending: bool,
+}
+
+/// Where the next entry is.
+enum Next<'a> {
+    Stored,
+    Earlier(&'a [u8], &'a Image),
+    End,
+}
+
+impl<'a> Merged<'a> {
+    fn new(earlier: Overlay<'a>, direction: Direction) -> Self {
+        Self { earlier, direction, is_pending: false }
+    }
+
+    /// Finds the next entry of the two, of which the earlier one stands before the present one of the same key.
+    fn seek(&mut self, entries: &mut cohab_engine::Entries<'a>) -> Result<Next<'a>> {
+        loop {
+            if !self.is_pending {
+                self.is_pending = entries.step()?.is_some();
+            }
+            let stored = entries.current().filter(|_| self.is_pending).map(|entry| user_key(entry.key()));
+            let order = match (stored, self.earlier.peek()) {
+                (None, None) => return Ok(Next::End),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(stored), Some(earlier)) => match self.direction {
+                    Direction::Forward => stored.cmp(earlier),
+                    Direction::Reverse => earlier.cmp(stored),
+                },
+            };
+            if order == Ordering::Less {
+                self.is_pending = false;
+                return Ok(Next::Stored);
+            }
+            if order == Ordering::Equal {
+                self.is_pending = false;
+            }
+            if let Some((key, Some(image))) = self.earlier.next() {
+                return Ok(Next::Earlier(key, image));
+            }
+        }
+    }
+}
+
+impl<'a> Range<'a> {
+    fn seek_merged(&mut self) -> Result<Next<'a>> {
+        let Some(merged) = &mut self.merged else { return Ok(Next::End) };
+        let next = merged.seek(&mut self.entries);
+        match &next {
+            Ok(Next::End) => end(&mut self.expected, self.seen)?,
+            Ok(_) => self.seen += 1,
+            Err(_) => {
+                self.expected = None;
+                merged.earlier.end();
+            }
+        }
+        next
+    }
+
+    #[cold]
+    fn step_merged(&mut self) -> Result<Option<EntryRef<'_>>> {
+        Ok(match self.seek_merged()? {
+            Next::Stored => self
+                .entries
+                .current()
+                .map(|entry| EntryRef { key: user_key(entry.key()), held: Held::Stored(entry.value()) }),
+            Next::Earlier(key, image) => Some(EntryRef { key, held: Held::Earlier(image) }),
+            Next::End => None,
+        })
+    }
+
+    #[cold]
+    fn next_merged(&mut self) -> Option<Result<Entry<'a>>> {
+        match self.seek_merged() {
+            Ok(Next::Stored) => self.entries.take_current().map(|entry| Ok(Entry(EntryOf::Stored(entry)))),
+            Ok(Next::Earlier(key, image)) => Some(Ok(Entry(EntryOf::Earlier(key, image)))),
+            Ok(Next::End) => None,
+            Err(error) => Some(Err(error)),
         }
     }
 }
@@ -334,10 +494,13 @@ impl<'a> Iterator for Range<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
+        if self.merged.is_some() {
+            return self.next_merged();
+        }
         match self.entries.next() {
             Some(Ok(entry)) => {
                 self.seen += 1;
-                Some(Ok(Entry(entry)))
+                Some(Ok(Entry(EntryOf::Stored(entry))))
             }
             None => end(&mut self.expected, self.seen).err().map(Err),
             Some(Err(error)) => {

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use cohab_core::{Digest, Epoch, InstanceId, Timestamp};
+use cohab_core::{Contents, Epoch, InstanceId, Timestamp};
 use proptest::prelude::*;
 
 use super::*;
@@ -45,7 +45,9 @@ fn write(header: &Header, changes: &[(u32, Change3)]) -> (BTreeMap<Vec<u8>, Vec<
             }
         }
     }
-    let summary = Summary { namespace: NamespaceId::FIRST, keys: 1, bytes: 2, digest: Digest::EMPTY };
+    let mut after = Contents::EMPTY;
+    after.add(b"k", b"v");
+    let summary = Summary { namespace: NamespaceId::FIRST, before: Contents::EMPTY, after };
     record.summary(summary);
     let Ok(finished) = record.finish(&mut store);
     (chunks, finished)

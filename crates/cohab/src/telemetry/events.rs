@@ -51,6 +51,15 @@ pub(crate) fn recovery(store: &Path) -> EnteredSpan {
     span
 }
 
+/// Named snapshots no longer keep the log from being trimmed.
+pub(crate) fn lapsed(snapshots: &[crate::NamedSnapshot]) {
+    for snapshot in snapshots {
+        let (name, version) = (snapshot.name.as_str(), snapshot.kept.version.get());
+        let why = snapshot.kept.lapsed.map_or("", cohab_namespace::Lapse::as_str);
+        warn!(target: "cohab", name, version, why, "a named snapshot lapsed");
+    }
+}
+
 /// The cache of a namespace learns what was written to it.
 pub(crate) struct CatchUp {
     namespace: u32,

@@ -105,6 +105,12 @@ fn get_arc<V: DeserializeOwned + Send + Sync + 'static, C: Codec + 'static>(
     view: &NamespaceView<'_>,
     key: &[u8],
 ) -> Result<Option<Arc<V>>> {
+    if view.is_past() {
+        let decode = |stored: crate::Value<'_>| {
+            decode_value::<V, C>(view.metadata().name.as_str(), key, &stored).map(Arc::new)
+        };
+        return view.get(key)?.map(decode).transpose();
+    }
     let (space, at) = view.cached()?;
     match space.get_decoded::<V, C>(key, at) {
         Lookup::Value(value) => return Ok(Some(value)),

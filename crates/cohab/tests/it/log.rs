@@ -32,7 +32,7 @@ fn a_record_holds_what_it_takes_to_undo_a_version() -> Result<()> {
             LogItem::Metadata { before, after, .. } => {
                 titles.push((before.map(|m| m.title), after.map(|m| m.title)));
             }
-            LogItem::Summary(summary) => assert_eq!((summary.keys, summary.bytes), (1, 2)),
+            LogItem::Summary(summary) => assert_eq!((summary.after.keys, summary.after.bytes), (1, 2)),
             _ => {}
         }
         Ok(())

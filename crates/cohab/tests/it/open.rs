@@ -141,10 +141,12 @@ fn a_damaged_card_is_named_and_a_newer_one_is_told_from_it() -> Result<()> {
     }
     fs::write(&card, r#"{"format":9,"oldest_format":9,"something":"new"}"#).expect("can be written");
     refusal(Store::open(scratch.path()), Kind::Format, "is written in format 9");
-    let compatible = good.replace(r#""format": 1"#, r#""format": 9"#);
+    fs::write(&card, r#"{"format":1,"oldest_format":1}"#).expect("can be written");
+    refusal(Store::open(scratch.path()), Kind::Format, "is written in format 1");
+    let compatible = good.replace(r#""format": 2"#, r#""format": 9"#);
     fs::write(&card, compatible).expect("can be written");
     scratch.store();
-    let other = format!(r#"{{"store":"{}","format":1,"oldest_format":1}}"#, cohab::StoreId::generate());
+    let other = format!(r#"{{"store":"{}","format":2,"oldest_format":2}}"#, cohab::StoreId::generate());
     fs::write(&card, other).expect("can be written");
     refusal(Store::open(scratch.path()), Kind::Corrupt, &format!("store.redb is store {id}"));
     assert_eq!(Store::rewrite_card(scratch.path())?, id);

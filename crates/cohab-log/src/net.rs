@@ -1,0 +1,286 @@
+//! What several versions changed, taken together.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use cohab_core::{Contents, NamespaceId, Version};
+
+use crate::{Change, Item};
+
+/// Which images of a key are kept: those that nobody asks for need no memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sides {
+    /// Those before the first change, to go back.
+    Before,
+    /// Those after the last change, to go forward.
+    After,
+    /// Both, to compare.
+    Both,
+}
+
+/// The net effect of the versions between two points: each key once, with its image before the first change and after
+/// the last, however often it changed in between.
+///
+/// It is fed with the items of the versions' records, in order. Memory: one entry for each key that changed, with the
+/// images asked for.
+///
+/// ```
+/// use cohab_core::{NamespaceId, Version};
+/// use cohab_log::{Change, Item, Net, Sides};
+///
+/// let mut net = Net::new(Sides::Both);
+/// let set = |value: &'static str, before: &'static str, before_version| Change::Update {
+///     key: b"k", before: before.as_bytes(), before_version: Version::new(before_version), value: value.as_bytes(),
+/// };
+/// for (version, change) in [(7, set("b", "a", 3)), (8, set("c", "b", 7))] {
+///     net.add(Version::new(version), &Item::Namespace(NamespaceId::FIRST));
+///     net.add(Version::new(version), &Item::Change(change));
+/// }
+/// let (_, namespace) = net.namespaces().next().expect("one was touched");
+/// let (key, change) = namespace.changes().next().expect("one key changed");
+/// assert_eq!(key, b"k");
+/// assert_eq!(change.before.as_ref().map(|image| &image.value[..]), Some(&b"a"[..]));
+/// assert_eq!(change.after.as_ref().map(|image| &image.value[..]), Some(&b"c"[..]));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Net {
+    sides: Sides,
+    only: Option<NamespaceId>,
+    namespaces: BTreeMap<NamespaceId, NetNamespace>,
+    current: Option<NamespaceId>,
+    bytes: u64,
+    bytes_max: u64,
+}
+
+/// What became of one namespace.
+#[derive(Clone, Debug, Default)]
+pub struct NetNamespace {
+    changes: BTreeMap<Box<[u8]>, NetChange>,
+    /// Its catalogue record before and after, if that changed.
+    pub record: Option<NetRecord>,
+    /// What it held before and after, if its data changed.
+    pub contents: Option<(Contents, Contents)>,
+    /// Whether some changes are in no record, because its history was off.
+    pub is_unrecorded: bool,
+}
+
+/// A namespace's catalogue record, before and after.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NetRecord {
+    /// Before the first change; none if it was created since.
+    pub before: Option<Bytes>,
+    /// After the last change; none if it was purged.
+    pub after: Option<Bytes>,
+}
+
+/// One key, before and after.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NetChange {
+    /// Before the first change; none if it was not there.
+    pub before: Option<Image>,
+    /// After the last change; none if it was removed.
+    pub after: Option<Image>,
+}
+
+/// A key's value at some time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Image {
+    /// The version that set it.
+    pub version: Version,
+    /// The value; empty if its side is not kept.
+    pub value: Bytes,
+}
+
+impl Net {
+    /// Begins with nothing changed.
+    pub const fn new(sides: Sides) -> Self {
+        Self { sides, only: None, namespaces: BTreeMap::new(), current: None, bytes: 0, bytes_max: u64::MAX }
+    }
+
+    /// Leaves out all namespaces but one.
+    #[must_use]
+    pub const fn only(mut self, namespace: NamespaceId) -> Self {
+        self.only = Some(namespace);
+        self
+    }
+
+    /// Sets how many bytes of keys and values it may keep.
+    #[must_use]
+    pub const fn bytes_max(mut self, bytes_max: u64) -> Self {
+        self.bytes_max = bytes_max;
+        self
+    }
+
+    /// Returns whether it keeps more than it may; whoever feeds it ends it then.
+    pub const fn is_over(&self) -> bool {
+        self.bytes > self.bytes_max
+    }
+
+    /// Takes the next item of a version's record in. Items come in the order of the log.
+    pub fn add(&mut self, version: Version, item: &Item<'_>) {
+        let wants = |namespace: NamespaceId| self.only.is_none_or(|only| only == namespace);
+        match item {
+            Item::Namespace(namespace) => self.current = Some(*namespace),
+            Item::Change(change) => {
+                if let Some(namespace) = self.current.filter(|namespace| wants(*namespace)) {
+                    self.change(namespace, version, change);
+                }
+            }
+            Item::Metadata { namespace, before, after } if wants(*namespace) => {
+                let copy = |bytes: &Option<&serde_bytes::Bytes>| bytes.map(|b| Bytes::copy_from_slice(b));
+                let record = &mut self.namespaces.entry(*namespace).or_default().record;
+                match record {
+                    Some(record) => record.after = copy(after),
+                    None => *record = Some(NetRecord { before: copy(before), after: copy(after) }),
+                }
+            }
+            Item::Unrecorded { namespace, .. } if wants(*namespace) => {
+                self.namespaces.entry(*namespace).or_default().is_unrecorded = true;
+            }
+            Item::Summary(summary) if wants(summary.namespace) => {
+                let contents = &mut self.namespaces.entry(summary.namespace).or_default().contents;
+                let before = contents.map_or(summary.before, |(before, _)| before);
+                *contents = Some((before, summary.after));
+            }
+            _ => {}
+        }
+    }
+
+    fn change(&mut self, namespace: NamespaceId, version: Version, change: &Change<'_>) {
+        let (sides, bytes) = (self.sides, &mut self.bytes);
+        let mut image = |version: Version, value: &[u8], is_kept: bool| {
+            let value = if is_kept { Bytes::copy_from_slice(value) } else { Bytes::new() };
+            *bytes += value.len() as u64;
+            Image { version, value }
+        };
+        let after = change.after().map(|value| image(version, value, sides != Sides::Before));
+        let changes = &mut self.namespaces.entry(namespace).or_default().changes;
+        if let Some(known) = changes.get_mut(change.key()) {
+            *bytes -= known.after.as_ref().map_or(0, |image| image.value.len() as u64);
+            known.after = after;
+            return;
+        }
+        let before = match *change {
+            Change::Insert { .. } => None,
+            Change::Update { before, before_version, .. } | Change::Delete { before, before_version, .. } => {
+                Some(image(before_version, before, sides != Sides::After))
+            }
+        };
+        *bytes += change.key().len() as u64;
+        changes.insert(change.key().into(), NetChange { before, after });
+    }
+
+    /// Returns how many bytes of keys and values it keeps.
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Returns the namespaces that something happened to, in the order of their ids.
+    pub fn namespaces(&self) -> impl DoubleEndedIterator<Item = (NamespaceId, &NetNamespace)> {
+        self.namespaces.iter().map(|(id, namespace)| (*id, namespace))
+    }
+
+    /// Returns what became of one namespace, if anything did.
+    pub fn namespace(&self, id: NamespaceId) -> Option<&NetNamespace> {
+        self.namespaces.get(&id)
+    }
+}
+
+impl NetNamespace {
+    /// Returns the keys that changed, in order. One that was added and removed again is among them.
+    pub fn changes(&self) -> impl DoubleEndedIterator<Item = (&[u8], &NetChange)> {
+        self.changes.iter().map(|(key, change)| (&**key, change))
+    }
+
+    /// Returns the keys of a range that changed, in order.
+    pub fn range(
+        &self,
+        bounds: (std::ops::Bound<&[u8]>, std::ops::Bound<&[u8]>),
+    ) -> std::collections::btree_map::Range<'_, Box<[u8]>, NetChange> {
+        self.changes.range::<[u8], _>(bounds)
+    }
+
+    /// Returns what became of a key, if it changed.
+    pub fn change(&self, key: &[u8]) -> Option<&NetChange> {
+        self.changes.get(key)
+    }
+
+    /// Returns how many keys changed.
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Returns whether no key changed.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Returns whether the namespace was given up for good.
+    pub fn is_purged(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| record.after.is_none())
+    }
+
+    /// Returns whether the namespace was made since.
+    pub fn is_new(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| record.before.is_none())
+    }
+}
+
+impl NetChange {
+    /// Returns whether the key holds the same bytes as before. Meaningful where both sides are kept.
+    pub fn is_undone(&self) -> bool {
+        let value = |image: &Option<Image>| image.as_ref().map(|image| image.value.clone());
+        value(&self.before) == value(&self.after)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Model = BTreeMap<u8, u8>;
+
+    proptest! {
+        #[test]
+        fn the_net_effect_leads_from_the_first_state_to_the_last_and_back(
+            first in prop::collection::btree_map(0..6u8, any::<u8>(), 0..6),
+            steps in prop::collection::vec((0..6u8, prop::option::of(any::<u8>())), 0..40),
+        ) {
+            let mut state: Model = first.clone();
+            let mut net = Net::new(Sides::Both);
+            net.add(Version::new(1), &Item::Namespace(NamespaceId::FIRST));
+            for (version, (key, after)) in (2..).zip(&steps) {
+                let before = match after {
+                    Some(value) => state.insert(*key, *value),
+                    None => state.remove(key),
+                };
+                let (key, before_version) = (&[*key][..], Version::new(1));
+                let change = match (&before.map(|b| [b]), &after.map(|a| [a])) {
+                    (None, Some(value)) => Change::Insert { key, value },
+                    (Some(before), Some(value)) => Change::Update { key, before, before_version, value },
+                    (Some(before), None) => Change::Delete { key, before, before_version },
+                    (None, None) => continue,
+                };
+                net.add(Version::new(version), &Item::Change(change));
+            }
+            let changes = net.namespace(NamespaceId::FIRST);
+            let walk = |from: &Model, side: fn(&NetChange) -> &Option<Image>| {
+                let mut state = from.clone();
+                for (key, change) in changes.iter().flat_map(|namespace| namespace.changes()) {
+                    match side(change) {
+                        Some(image) => state.insert(key[0], image.value[0]),
+                        None => state.remove(&key[0]),
+                    };
+                }
+                state
+            };
+            prop_assert_eq!(walk(&first, |change| &change.after), state.clone());
+            prop_assert_eq!(walk(&state, |change| &change.before), first.clone());
+            for (key, change) in changes.iter().flat_map(|namespace| namespace.changes()) {
+                prop_assert_eq!(change.is_undone(), first.get(&key[0]) == state.get(&key[0]));
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Versions that are kept: named snapshots, and those that are taken before something is destroyed.
+
+use std::fmt;
+
+use cohab_core::{NamespaceId, Timestamp, Version};
+use serde::{Deserialize, Serialize};
+
+/// How the names begin of the snapshots that the store takes by itself.
+pub const SAFETY_PREFIX: &str = "safety/";
+
+/// A version under a name. The log keeps what it takes to go back there, within bounds.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Kept {
+    /// The version.
+    pub version: Version,
+    /// When the snapshot was made.
+    pub created_at: Timestamp,
+    /// What the snapshot is for.
+    pub purpose: Purpose,
+    /// Why the version is kept no longer, if so.
+    pub lapsed: Option<Lapse>,
+}
+
+/// What a snapshot is for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Purpose {
+    /// Somebody asked for it.
+    Named {
+        /// What for; may be empty.
+        note: String,
+    },
+    /// It was taken before something was destroyed, in the same transaction.
+    Safety(Safety),
+}
+
+/// What was about to be destroyed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Safety {
+    /// By what.
+    pub operation: Operation,
+    /// Whose data; none if it was the whole store.
+    pub namespace: Option<NamespaceId>,
+    /// What that was called then; empty for the whole store.
+    pub name: String,
+    /// The version that has undone it.
+    pub undone: Option<Version>,
+}
+
+/// Something that destroys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Operation {
+    /// A namespace was dropped.
+    Drop,
+    /// Data was rolled back.
+    RollBack,
+    /// Data was loaded over what there was.
+    Load,
+    /// One of the others was undone.
+    Undo,
+}
+
+/// Why a version is kept no longer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Lapse {
+    /// The log had grown past what may be kept.
+    Bytes,
+    /// It was a safety snapshot, and had become old.
+    Age,
+    /// There were more safety snapshots than may be.
+    Number,
+}
+
+impl Kept {
+    /// Keeps a version that somebody asked for.
+    pub const fn named(version: Version, created_at: Timestamp, note: String) -> Self {
+        Self { version, created_at, purpose: Purpose::Named { note }, lapsed: None }
+    }
+
+    /// Keeps the version before something is destroyed.
+    pub fn safety(
+        version: Version,
+        created_at: Timestamp,
+        operation: Operation,
+        namespace: Option<(NamespaceId, &str)>,
+    ) -> Self {
+        let name = namespace.map(|(_, name)| name.to_owned()).unwrap_or_default();
+        let namespace = namespace.map(|(id, _)| id);
+        let safety = Safety { operation, namespace, name, undone: None };
+        Self { version, created_at, purpose: Purpose::Safety(safety), lapsed: None }
+    }
+
+    /// Returns what was about to be destroyed, if that is what it was taken for.
+    pub const fn as_safety(&self) -> Option<&Safety> {
+        match &self.purpose {
+            Purpose::Safety(safety) => Some(safety),
+            Purpose::Named { .. } => None,
+        }
+    }
+
+    /// Returns whether the log has to keep the version.
+    pub const fn is_active(&self) -> bool {
+        self.lapsed.is_none()
+    }
+}
+
+impl Operation {
+    /// Returns the operation's name, as in the names of snapshots.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::RollBack => "rollback",
+            Self::Load => "load",
+            Self::Undo => "undo",
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Lapse {
+    /// Returns the reason in a word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bytes => "bytes",
+            Self::Age => "age",
+            Self::Number => "number",
+        }
+    }
+}
+
+impl fmt::Display for Lapse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,429 @@
+//! Replicas: stores that are led from version to version of another one by deltas.
+//!
+//! A replica counts versions of its own: a delta that takes a thousand versions together makes one. Which version of its
+//! source it holds, and by which history, stands in its own row, in the transaction of the data itself.
+
+use std::collections::BTreeSet;
+use std::collections::VecDeque;
+
+use cohab_core::{NamespaceId, Token, Version};
+use cohab_log::{Chain, DeltaHeader, DeltaKind, Piece, Position};
+pub use cohab_namespace::catalog::Upstream;
+use cohab_namespace::catalog::{RECORDS, Root, Stored, parse_record_key};
+use cohab_namespace::{Contents, Dropped, Record};
+
+use crate::commit::{self, Commit};
+use crate::layout::CATALOG;
+use crate::snapshot::catalog_range;
+use crate::view::Direction;
+use crate::{Delta, Error, Kind, Result, Snapshot, Store, Transaction};
+
+/// What a delta did to a replica.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Applied {
+    /// The replica's own version from here on.
+    pub version: Version,
+    /// The version of its source that it holds.
+    pub upstream: Token,
+    /// How many keys were put or removed.
+    pub changes: u64,
+}
+
+impl Store {
+    /// Applies a delta: leads this replica, atomically and durably, to a later version of its source.
+    ///
+    /// A replica is a store that a delta of a whole store was applied to while it was empty, one that was restored from a
+    /// backup and not written to since, or one that a [`Follower`](crate::Follower) made. From then on it takes no other
+    /// writes until it is [promoted](Self::promote_replica).
+    ///
+    /// Blocks for its turn as a writer; memory is that of a transaction and one block of the delta.
+    ///
+    /// # Errors
+    ///
+    /// Nothing has changed then. [`Kind::AlreadyApplied`] for a version that it has reached; [`Kind::Gap`] for a delta that
+    /// begins elsewhere; [`Kind::Foreign`] for one of another store; [`Kind::Diverged`] if somebody wrote to the replica,
+    /// the source's history was rewritten, or a namespace is not what it was or should become; [`Kind::Corrupt`] if the
+    /// delta breaks its own rules; and those of [`write`](Self::write).
+    pub fn apply(&self, delta: &Delta) -> Result<Applied> {
+        self.apply_pieces(delta.header(), |visit| delta.visit(visit))
+    }
+
+    pub(crate) fn apply_pieces(
+        &self,
+        header: &DeltaHeader,
+        pieces: impl FnOnce(&mut dyn FnMut(Piece<'_>) -> Result<()>) -> Result<()>,
+    ) -> Result<Applied> {
+        self.inner.check_process()?;
+        let _turn = self.inner.queue.turn()?;
+        commit::run(&self.inner, |commit| {
+            admit(header, &commit.root)?;
+            let mut applier = Applier::begin(header, commit)?;
+            pieces(&mut |piece| applier.take(&piece))?;
+            applier.finish()
+        })
+    }
+
+    /// Makes a replica a store of its own, which takes writes and follows nobody.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::InvalidInput`] if it is none.
+    pub fn promote_replica(&self) -> Result<Token> {
+        self.inner.check_process()?;
+        let _turn = self.inner.queue.turn()?;
+        let promoted = commit::run(&self.inner, |mut commit| {
+            let path = self.inner.path.display();
+            let none = || Error::invalid(format!("{path} is no replica; it takes writes as it is"));
+            let upstream = commit.root.upstream.as_mut().filter(|it| !it.promoted).ok_or_else(none)?;
+            upstream.promoted = true;
+            let token = Token { store: upstream.store, version: upstream.version };
+            commit.changed = true;
+            Ok((commit, token))
+        });
+        self.inner.forget_latest();
+        promoted
+    }
+}
+
+impl Snapshot {
+    /// Returns where the store stands as a replica, if it is one, or was before it was promoted.
+    pub fn upstream(&self) -> Option<&Upstream> {
+        self.state().tip().upstream.as_ref()
+    }
+}
+
+/// Refuses writes of its own to a replica.
+pub(crate) fn check_writable(root: &Root) -> Result<()> {
+    match &root.upstream {
+        Some(upstream) if !upstream.promoted => {
+            let message =
+                format!("the store is a replica of store {}, and takes no other writes", upstream.store);
+            Err(Error::new(Kind::ReadOnly, message)
+                .hint("write to that store, or make this one independent with `cohab promote`"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Where a store stands in the history of another, if it does; an empty one may begin anywhere.
+pub(crate) fn position(root: &Root, source: cohab_core::StoreId) -> Result<Option<Position>> {
+    let here = root.store;
+    if source == here {
+        return Err(Error::new(Kind::Foreign, format!("store {here} cannot follow itself")));
+    }
+    let written = |since: Version| {
+        let (first, last) = (since.next(), root.version);
+        let message = format!("somebody wrote to replica {here}: its versions {first} to {last} are its own");
+        Error::new(Kind::Diverged, message)
+            .hint("promote it to keep what was written, and make a new replica in another place")
+    };
+    let foreign = |of: &str| {
+        let message = format!("store {here} {of}, not of store {source}");
+        Error::new(Kind::Foreign, message).hint("make a replica of that store in another place")
+    };
+    match (&root.upstream, &root.origin) {
+        (Some(upstream), _) if upstream.store != source => {
+            Err(foreign(&format!("is a replica of store {}", upstream.store)))
+        }
+        (Some(upstream), _) if upstream.promoted => {
+            let message = format!(
+                "replica {here} was promoted at version {}, and is at version {} of its own now",
+                upstream.local, root.version
+            );
+            Err(Error::new(Kind::Diverged, message).hint("make a new replica in another place"))
+        }
+        (Some(upstream), _) if upstream.local != root.version => Err(written(upstream.local)),
+        (Some(upstream), _) => {
+            Ok(Some(Position { version: upstream.version, chain: Chain::from_bytes(upstream.chain) }))
+        }
+        (None, _) if root.version == Version::ZERO => Ok(None),
+        (None, Some(origin)) if origin.store == source && origin.version == root.version => {
+            Ok(Some(Position { version: root.version, chain: Chain::from_bytes(root.chain) }))
+        }
+        (None, Some(origin)) if origin.store == source => Err(written(origin.version)),
+        (None, _) => Err(foreign("is a store of its own, not a replica")),
+    }
+}
+
+/// Refuses a delta that does not lead on from where the replica is.
+fn admit(header: &DeltaHeader, root: &Root) -> Result<()> {
+    let (store, from, to) = (header.store, header.from, header.to);
+    let Some(at) = position(root, store)? else {
+        if from.version == Version::ZERO {
+            return Ok(());
+        }
+        let message = format!("the delta begins at version {}, and the store is empty", from.version);
+        return Err(
+            Error::new(Kind::Gap, message).hint("begin with a delta from version 0, which holds everything")
+        );
+    };
+    if to.version <= at.version {
+        if to.version == at.version && to.chain != at.chain {
+            return Err(rewritten(store, at.version));
+        }
+        let message = format!(
+            "the delta leads to version {} of store {store}, and the replica is at version {} already",
+            to.version, at.version
+        );
+        return Err(Error::new(Kind::AlreadyApplied, message).hint("nothing is left to do"));
+    }
+    if is_whole_store(header) {
+        return Ok(());
+    }
+    if from.version != at.version {
+        let message = format!(
+            "the delta begins at version {} of store {store}, and the replica is at version {}",
+            from.version, at.version
+        );
+        let hint = format!("make one from there: `cohab delta --from {}`", at.version);
+        return Err(Error::new(Kind::Gap, message).hint(hint));
+    }
+    if from.chain != at.chain {
+        return Err(rewritten(store, at.version));
+    }
+    Ok(())
+}
+
+pub(crate) fn rewritten(store: cohab_core::StoreId, version: Version) -> Error {
+    let message =
+        format!("the history of store {store} up to version {version} is not the one that the replica has");
+    Error::new(Kind::Diverged, message)
+        .hint("the source was put back from a copy and written again; make a new replica in another place")
+}
+
+/// Whether a delta holds the whole store, so that it leads on from anywhere.
+fn is_whole_store(header: &DeltaHeader) -> bool {
+    header.kind == DeltaKind::Coalesced && header.from.version == Version::ZERO
+}
+
+/// Carries the pieces of a delta out.
+struct Applier<'h, 'c, 'tx> {
+    header: &'h DeltaHeader,
+    transaction: Option<Transaction<'c, 'tx>>,
+    /// What is to be said of namespaces, until all of it is known: names may change hands.
+    records: Vec<(NamespaceId, Option<Record>)>,
+    section: Option<Section>,
+    /// Set until it is known which namespaces a whole store has: all others go.
+    must_list: bool,
+    changes: u64,
+}
+
+/// The namespace that entries are for.
+struct Section {
+    id: NamespaceId,
+    after: Contents,
+    /// Where the entries are all that the namespace holds: what it held that is yet to be looked at.
+    held: Option<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    entries: VecDeque<(Vec<u8>, Vec<u8>)>,
+    /// The last key of those that were read.
+    last: Option<Vec<u8>>,
+    is_all: bool,
+}
+
+impl<'h, 'c, 'tx> Applier<'h, 'c, 'tx> {
+    fn begin(header: &'h DeltaHeader, commit: Commit<'c, 'tx>) -> Result<Self> {
+        let mut transaction = Transaction::begin(commit);
+        if header.kind == DeltaKind::Coalesced {
+            let (from, to) = (header.from.version, header.to.version);
+            transaction.label(format!("versions {from} to {to} of store {}", header.store))?;
+        }
+        let must_list = is_whole_store(header);
+        Ok(Self {
+            header,
+            transaction: Some(transaction),
+            records: Vec::new(),
+            section: None,
+            must_list,
+            changes: 0,
+        })
+    }
+
+    fn transaction(&mut self) -> &mut Transaction<'c, 'tx> {
+        self.transaction.as_mut().expect("is taken out for a moment only")
+    }
+
+    fn take(&mut self, piece: &Piece<'_>) -> Result<()> {
+        match *piece {
+            Piece::Version { time, instance, label, .. } => {
+                self.settle()?;
+                let transaction = self.transaction.take().expect("is taken out for a moment only");
+                let (commit, _) = transaction.finish()?;
+                let transaction = self.transaction.insert(Transaction::begin(commit));
+                transaction.label(label)?;
+                transaction.ledger.stamp(time, instance);
+                Ok(())
+            }
+            Piece::Record { namespace, record } => {
+                let record = record.map(|record| Record::decode(record)).transpose()?;
+                self.records.push((namespace, record));
+                Ok(())
+            }
+            Piece::Namespace { namespace, before, after, is_whole } => {
+                self.settle()?;
+                let transaction = self.transaction();
+                let missing = || diverged(namespace, "is not there");
+                transaction.commit.find_record(namespace)?.ok_or_else(missing)?;
+                let found = transaction.commit.open(namespace).contents;
+                if !is_whole {
+                    compare(namespace, &before, &found)?;
+                }
+                let held = is_whole.then(Held::default);
+                self.section = Some(Section { id: namespace, after, held });
+                Ok(())
+            }
+            Piece::Put { key, value } => self.entry(key, Some(value)),
+            Piece::Delete { key } => self.entry(key, None),
+        }
+    }
+
+    fn entry(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<()> {
+        let Self { transaction, section, changes, .. } = self;
+        let transaction = transaction.as_mut().expect("is taken out for a moment only");
+        let Some(section) = section else {
+            return Err(Error::corrupt("the delta has an entry of no namespace"));
+        };
+        if let Some(held) = &mut section.held {
+            *changes += held.remove_before(transaction, section.id, Some(key))?;
+            // What it holds already need not be written.
+            let same = held.entries.front().filter(|(known, _)| known == key);
+            let is_same = same.is_some_and(|(_, known)| Some(&**known) == value);
+            if same.is_some() {
+                held.entries.pop_front();
+            }
+            if is_same {
+                return Ok(());
+            }
+        }
+        *changes += 1;
+        match value {
+            Some(value) => transaction.put_in(section.id, key, value),
+            None => transaction.delete_in(section.id, key).map(drop),
+        }
+    }
+
+    /// Does what the pieces so far still leave to do.
+    fn settle(&mut self) -> Result<()> {
+        let mut records = std::mem::take(&mut self.records);
+        // All records of a whole store come before any of its data.
+        let must_list = std::mem::take(&mut self.must_list);
+        let transaction = self.transaction();
+        if must_list {
+            let listed: BTreeSet<_> = records.iter().map(|(id, _)| *id).collect();
+            let there = namespace_ids(transaction)?;
+            records.extend(there.into_iter().filter(|id| !listed.contains(id)).map(|id| (id, None)));
+        }
+        if !records.is_empty() {
+            let mut steps = Vec::new();
+            for (id, record) in records {
+                let before = transaction.commit.find_record(id)?.cloned();
+                if let Some(step) = localize(transaction, before.as_ref(), record) {
+                    steps.push((id, step));
+                }
+            }
+            transaction.replace_records(steps)?;
+        }
+        let Some(mut section) = self.section.take() else { return Ok(()) };
+        let transaction = self.transaction.as_mut().expect("is taken out for a moment only");
+        if let Some(held) = &mut section.held {
+            self.changes += held.remove_before(transaction, section.id, None)?;
+        }
+        compare(section.id, &section.after, &transaction.commit.open(section.id).contents)
+    }
+
+    fn finish(mut self) -> Result<(Commit<'c, 'tx>, Applied)> {
+        self.settle()?;
+        let transaction = self.transaction.take().expect("is taken out for a moment only");
+        let (mut commit, version) = transaction.finish()?;
+        let to = self.header.to;
+        commit.root.next_namespace = self.header.next_namespace;
+        commit.root.upstream = Some(Upstream {
+            store: self.header.store,
+            version: to.version,
+            chain: to.chain.to_bytes(),
+            local: version,
+            promoted: false,
+        });
+        commit.changed = true;
+        let upstream = Token { store: self.header.store, version: to.version };
+        Ok((commit, Applied { version, upstream, changes: self.changes }))
+    }
+}
+
+/// Makes a record of the source one of the replica, whose versions are its own; `None` if nothing changes.
+fn localize(
+    transaction: &Transaction<'_, '_>,
+    before: Option<&Record>,
+    record: Option<Record>,
+) -> Option<Option<Record>> {
+    let version = transaction.version();
+    let Some(mut record) = record else {
+        return before.is_some().then_some(None);
+    };
+    if let Some(before) = before
+        && before.metadata == record.metadata
+        && before.dropped.is_some() == record.dropped.is_some()
+    {
+        return None;
+    }
+    record.created = before.map_or(version, |before| before.created);
+    record.meta_version = version;
+    let dropped = before.and_then(|before| before.dropped);
+    record.dropped = record.dropped.map(|it| dropped.unwrap_or(Dropped { version, at: it.at }));
+    Some(Some(record))
+}
+
+fn namespace_ids(transaction: &mut Transaction<'_, '_>) -> Result<Vec<NamespaceId>> {
+    let range = catalog_range(&[RECORDS]);
+    let rows = transaction.commit.tx.range(CATALOG, range.as_bounds(), Direction::Forward)?;
+    let damaged = || Error::corrupt("a row of the catalogue has no id");
+    rows.map(|row| parse_record_key(row?.key()).ok_or_else(damaged)).collect()
+}
+
+fn compare(id: NamespaceId, expected: &Contents, found: &Contents) -> Result<()> {
+    let told = |it: &Contents| (it.keys, it.bytes, it.digest);
+    if told(expected) == told(found) {
+        return Ok(());
+    }
+    let told = |it: &Contents| format!("{} keys with digest {}", it.keys, it.digest);
+    Err(diverged(id, &format!("holds {} where the source has {}", told(found), told(expected))))
+}
+
+fn diverged(id: NamespaceId, how: &str) -> Error {
+    Error::new(Kind::Diverged, format!("namespace #{id} of the replica {how}"))
+        .hint("make a new replica in another place; `cohab verify` tells whether this one is damaged")
+}
+
+impl Held {
+    /// Removes what the namespace held before a key, or all of it, and returns how much that was.
+    fn remove_before(
+        &mut self,
+        transaction: &mut Transaction<'_, '_>,
+        id: NamespaceId,
+        key: Option<&[u8]>,
+    ) -> Result<u64> {
+        let mut removed = 0;
+        loop {
+            if self.entries.is_empty() && !self.is_all {
+                // What was put meanwhile lies before the last key that was read.
+                self.entries = transaction.read_step(id, self.last.as_deref())?.into();
+                match self.entries.back() {
+                    Some((last, _)) => self.last = Some(last.clone()),
+                    None => self.is_all = true,
+                }
+            }
+            match self.entries.front() {
+                Some((held, _)) if key.is_none_or(|key| held.as_slice() < key) => {
+                    transaction.delete_in(id, held)?;
+                    self.entries.pop_front();
+                    removed += 1;
+                }
+                _ => return Ok(removed),
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Going back: as a new version that undoes what others did, so that it can itself be undone.
+
+use cohab_core::{Name, NamespaceId, Version};
+use cohab_log::{Net, NetNamespace, Sides};
+use cohab_namespace::catalog::{Stored, kept_key};
+use cohab_namespace::{Kept, Operation, Purpose, Record};
+
+use crate::commit::no_namespace;
+use crate::kept::{self, NamedSnapshot};
+use crate::layout::{CATALOG, LOG};
+use crate::past::{lost, oldest_readable};
+use crate::view::Direction;
+use crate::walk::Span;
+use crate::{Error, Kind, Result, Transaction};
+
+/// What a roll-back did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct RolledBack {
+    /// How many keys were given their earlier values, or removed.
+    pub changes: u64,
+    /// How many namespaces were made, dropped, brought back or described otherwise.
+    pub namespaces: u64,
+    /// The snapshot of what was there before.
+    pub snapshot: Name,
+}
+
+/// What was undone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Undone {
+    /// The snapshots that had been taken before it, to which this went back.
+    pub undone: Vec<NamedSnapshot>,
+    /// How many keys changed.
+    pub changes: u64,
+}
+
+impl Transaction<'_, '_> {
+    /// Brings a namespace's data back to what it was at an earlier version. What is said of it stays. It comes first in
+    /// its transaction.
+    ///
+    /// Cost: proportional to what was changed since.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`] if there is no such namespace, or there was none at that version; [`Kind::TooOld`];
+    /// [`Kind::NoHistory`] if some changes since were not recorded.
+    pub fn rollback_namespace(&mut self, name: impl AsRef<str>, to: Version) -> Result<RolledBack> {
+        let name = name.as_ref();
+        let id = self.commit.require(name)?;
+        self.begin_rollback(|| format!("roll back `{name}` to version {to}"))?;
+        let snapshot_of = self.net_since(to, Net::new(Sides::Both).only(id))?;
+        let created = self.commit.open(id).record.created;
+        if created > to {
+            let message = format!("namespace `{name}` was made by version {created}, after version {to}");
+            return Err(
+                Error::new(Kind::NotFound, message).hint("`cohab ns drop` drops it, and can be undone")
+            );
+        }
+        let snapshot = self.safeguard(Operation::RollBack, Some(id))?;
+        let changes = match snapshot_of.namespace(id) {
+            Some(namespace) => self.revert(id, namespace)?,
+            None => 0,
+        };
+        Ok(RolledBack { changes, namespaces: 0, snapshot })
+    }
+
+    /// Brings the whole store back to what it was at an earlier version: data, names and what is said of namespaces.
+    ///
+    /// Namespaces that were made since are dropped, with what they hold; those that were dropped come back. It comes
+    /// first in its transaction. Cost: proportional to what was changed since.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::TooOld`]; [`Kind::NoHistory`] if what a namespace held is not known; [`Kind::Conflict`] if a namespace that
+    /// would be dropped is protected.
+    pub fn rollback(&mut self, to: Version) -> Result<RolledBack> {
+        self.begin_rollback(|| format!("roll back to version {to}"))?;
+        self.roll_back_store(to, Operation::RollBack)
+    }
+
+    fn roll_back_store(&mut self, to: Version, operation: Operation) -> Result<RolledBack> {
+        let net = self.net_since(to, Net::new(Sides::Both))?;
+        let (version, now) = (self.version(), self.commit.now);
+        let mut records = Vec::new();
+        for (id, namespace) in net.namespaces() {
+            if let Some(error) = lost(id, namespace).filter(|_| !namespace.is_new()) {
+                return Err(error);
+            }
+            let Some(record) = namespace.record.as_ref().filter(|_| !namespace.is_purged()) else { continue };
+            let present = self.commit.load(id)?;
+            let earlier = match &record.before {
+                Some(before) => {
+                    let earlier = Record::decode(before)?;
+                    let is_same = earlier.metadata == present.record.metadata
+                        && earlier.dropped.is_some() == present.record.dropped.is_some();
+                    (!is_same).then_some(earlier)
+                }
+                None if present.record.dropped.is_some() => None,
+                None => Some(present.record.dropped(&present.contents, true, version, now)?),
+            };
+            records.extend(earlier.map(|earlier| (id, Some(earlier.at(version)))));
+        }
+        let snapshot = self.safeguard(operation, None)?;
+        let namespaces = records.len() as u64;
+        self.replace_records(records)?;
+        let mut changes = 0;
+        for (id, namespace) in net.namespaces().filter(|(_, namespace)| !namespace.is_new()) {
+            changes += self.revert(id, namespace)?;
+        }
+        Ok(RolledBack { changes, namespaces, snapshot })
+    }
+
+    /// Undoes the last thing that destroyed something and was not undone yet: a drop, a roll-back, a load over data.
+    ///
+    /// It comes first in its transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`] if there is nothing to undo; [`Kind::Conflict`] if what would be undone was changed since, so
+    /// that those changes would be lost; [`Kind::Exists`] if the name of a dropped namespace was taken meanwhile;
+    /// [`Kind::TooOld`], [`Kind::NoHistory`].
+    pub fn undo(&mut self) -> Result<Undone> {
+        let all = kept::rows(self.commit.tx)?;
+        let is_open = |known: &&NamedSnapshot| {
+            let safety = known.kept.as_safety();
+            safety.is_some_and(|safety| safety.undone.is_none() && safety.operation != Operation::Undo)
+        };
+        let last = all.iter().filter(is_open).map(|known| known.kept.version).max();
+        let nothing = || Error::new(Kind::NotFound, "there is nothing to undo");
+        let before = last.ok_or_else(nothing)?;
+        let undone: Vec<_> =
+            all.iter().filter(is_open).filter(|known| known.kept.version == before).cloned().collect();
+        let what: Vec<_> = undone.iter().map(NamedSnapshot::purpose).collect();
+        self.begin_rollback(|| cut(format!("undo to {}", what.join(", "))))?;
+        let mut changes = 0;
+        for known in &undone {
+            changes += self.undo_one(known)?;
+        }
+        let version = self.version();
+        for known in &undone {
+            let mut row: Kept = known.kept.clone();
+            if let Purpose::Safety(safety) = &mut row.purpose {
+                safety.undone = Some(version);
+            }
+            self.commit.tx.insert(CATALOG, &kept_key(&known.name), &[&row.encode()])?;
+        }
+        Ok(Undone { undone, changes })
+    }
+
+    fn undo_one(&mut self, known: &NamedSnapshot) -> Result<u64> {
+        let (before, Some(safety)) = (known.kept.version, known.kept.as_safety()) else { return Ok(0) };
+        let by = before.next();
+        let Some(id) = safety.namespace else {
+            let now = self.commit.root.version;
+            if now != by {
+                let message =
+                    format!("version {by} rolled the store back, and versions up to {now} came since");
+                return Err(Error::new(Kind::Conflict, message)
+                    .hint(format!("`cohab rollback --to {before}` undoes them all")));
+            }
+            return Ok(self.roll_back_store(before, Operation::Undo)?.changes);
+        };
+        let gone = || {
+            let message = format!("namespace `{}` was purged since", safety.name);
+            Error::new(Kind::NoHistory, message)
+        };
+        let record = self.commit.find_record(id)?.cloned().ok_or_else(gone)?;
+        if safety.operation == Operation::Drop {
+            if record.dropped.is_none_or(|dropped| dropped.version != by) {
+                let message = format!("namespace `{}` was brought back since", safety.name);
+                return Err(Error::new(Kind::Conflict, message));
+            }
+            self.safeguard(Operation::Undo, Some(id))?;
+            let version = self.version();
+            self.replace_records([(id, Some(record.undropped(version)))])?;
+            return Ok(0);
+        }
+        if record.dropped.is_some() {
+            return Err(no_namespace(record.metadata.name.as_str()));
+        }
+        let changed = self.commit.open(id).contents.data_version;
+        if changed > by {
+            let name = &record.metadata.name;
+            let message = format!("namespace `{name}` was changed by version {changed}, after version {by}");
+            return Err(Error::new(Kind::Conflict, message)
+                .hint(format!("`cohab ns rollback {name} --to {before}` undoes that, too")));
+        }
+        let net = self.net_since(before, Net::new(Sides::Both).only(id))?;
+        self.safeguard(Operation::Undo, Some(id))?;
+        net.namespace(id).map_or(Ok(0), |namespace| self.revert(id, namespace))
+    }
+
+    /// Labels the transaction, unless the application has, and refuses one that has changed something already: the log
+    /// does not tell of it yet.
+    fn begin_rollback(&mut self, label: impl FnOnce() -> String) -> Result<()> {
+        if self.ledger.has_begun() {
+            return Err(Error::invalid("a roll-back comes first in its transaction"));
+        }
+        if self.ledger.is_labelled() { Ok(()) } else { self.label(cut(label())) }
+    }
+
+    /// Takes together what has changed since a version.
+    fn net_since(&mut self, version: Version, net: Net) -> Result<Net> {
+        let root = &self.commit.root;
+        if version > root.version {
+            let message = format!("version {version} is not there; the last one is {}", root.version);
+            return Err(Error::new(Kind::NotFound, message));
+        }
+        if version < oldest_readable(root) {
+            return Err(Error::too_old(version, oldest_readable(root)));
+        }
+        let span = Span::new(version, root.version);
+        span.fold(self.commit.tx.range(LOG, span.bounds(), Direction::Forward)?, net)
+    }
+
+    /// Gives the keys of a namespace their earlier values, and returns how many.
+    fn revert(&mut self, id: NamespaceId, namespace: &NetNamespace) -> Result<u64> {
+        if let Some(error) = lost(id, namespace) {
+            return Err(error);
+        }
+        self.commit.load(id)?;
+        let mut changes = 0;
+        for (key, change) in namespace.changes().filter(|(_, change)| !change.is_undone()) {
+            match &change.before {
+                Some(image) => self.put_in(id, key, &image.value)?,
+                None => _ = self.delete_in(id, key)?,
+            }
+            changes += 1;
+        }
+        Ok(changes)
+    }
+}
+
+/// Cuts a text to the length of a label.
+fn cut(mut text: String) -> String {
+    let mut end = text.len().min(cohab_core::limits::TRANSACTION_LABEL_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
+}
