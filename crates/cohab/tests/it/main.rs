@@ -15,6 +15,7 @@ mod faults;
 mod fences;
 mod files;
 mod follow;
+mod followed;
 mod forks;
 mod freshness;
 mod gate;
