@@ -60,6 +60,7 @@ mod commit;
 mod coordination;
 mod delta;
 mod directory;
+mod entries;
 mod error;
 mod follow;
 mod followers;
@@ -118,6 +119,7 @@ pub use cohab_registry::{
 };
 pub use delta::{Delta, DeltaKind};
 pub use directory::FORMAT;
+pub use entries::{Entry, EntryRef, Range, Value};
 pub use error::{Error, Kind, Result};
 pub use follow::{Followed, Follower};
 pub use followers::FollowerRecord;
@@ -139,7 +141,7 @@ pub use store::{Committed, Integrity, Store};
 pub use transaction::{NamespaceMut, Transaction};
 pub use undo::{RolledBack, Undone};
 pub use verify::{Difference, Progress, Report};
-pub use view::{Direction, Entry, EntryRef, NamespaceView, Range, Value};
+pub use view::{Direction, NamespaceView};
 #[cfg(feature = "stream")]
 pub use watch::WatchStream;
 pub use watch::{Filter, KeyChange, Watch, WatchEvent, WatchStop};
