@@ -246,8 +246,9 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
             let (tx, open) = commit.split(id);
             let Some(stored) = tx.remove(DATA, &row)? else { return Ok(false) };
             let (before_version, before) = split_value(stored);
-            open.contents.remove(key, before);
+            // First of all, for it notes what the namespace held before.
             let record = ledger.touch(open, key);
+            open.contents.remove(key, before);
             if open.record.metadata.history == History::Full {
                 record.change(id, Change::Delete { key, before, before_version });
             } else {
