@@ -617,7 +617,7 @@ pub(crate) struct SetClock(Arc<AtomicU64>);
 
 impl Default for SetClock {
     fn default() -> Self {
-        Self(Arc::new(AtomicU64::new(1_000_000_000_000)))
+        Self(Arc::new(AtomicU64::new(1_000_000_000_000_000)))
     }
 }
 
