@@ -3,7 +3,7 @@
 use cohab_core::{Name, NamespaceId, Version};
 use cohab_log::{Net, NetNamespace, Sides};
 use cohab_namespace::catalog::{Stored, kept_key};
-use cohab_namespace::{Kept, Operation, Purpose, Record};
+use cohab_namespace::{History, Kept, Operation, Purpose, Record};
 
 use crate::commit::no_namespace;
 use crate::kept::{self, NamedSnapshot};
@@ -92,8 +92,9 @@ impl Transaction<'_, '_> {
             let earlier = match &record.before {
                 Some(before) => {
                     let earlier = Record::decode(before)?;
+                    // When it was dropped decides which one of a name comes back first.
                     let is_same = earlier.metadata == present.record.metadata
-                        && earlier.dropped.is_some() == present.record.dropped.is_some();
+                        && earlier.dropped == present.record.dropped;
                     (!is_same).then_some(earlier)
                 }
                 None if present.record.dropped.is_some() => None,
@@ -216,10 +217,15 @@ impl Transaction<'_, '_> {
 
     /// Gives the keys of a namespace their earlier values, and returns how many.
     fn revert(&mut self, id: NamespaceId, namespace: &NetNamespace) -> Result<u64> {
-        if let Some(error) = lost(id, namespace) {
-            return Err(error);
-        }
-        self.commit.load(id)?;
+        // In the log even if the namespace's history is off, so that this can be undone.
+        let open = self.commit.load(id)?;
+        let history = std::mem::replace(&mut open.record.metadata.history, History::Full);
+        let done = self.revert_keys(id, namespace);
+        self.commit.open(id).record.metadata.history = history;
+        done
+    }
+
+    fn revert_keys(&mut self, id: NamespaceId, namespace: &NetNamespace) -> Result<u64> {
         let mut changes = 0;
         for (key, change) in namespace.changes().filter(|(_, change)| !change.is_undone()) {
             match &change.before {
