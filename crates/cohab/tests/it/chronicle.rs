@@ -182,7 +182,8 @@ impl Chronicle {
 
     /// Whether nobody can know, at `tip`, what a namespace held at a version.
     pub(crate) fn is_lost(&self, id: NamespaceId, version: Version, tip: Version) -> bool {
-        let unrecorded = self.unrecorded.get(&id).is_some_and(|all| all.iter().any(|at| *at > version && *at <= tip));
+        let unrecorded =
+            self.unrecorded.get(&id).is_some_and(|all| all.iter().any(|at| *at > version && *at <= tip));
         unrecorded || !self.at(tip).namespaces.contains_key(&id)
     }
 
@@ -217,7 +218,12 @@ impl Chronicle {
     }
 
     /// Returns how many keys and how many namespaces changed.
-    pub(crate) fn roll_back_store(&self, draft: &mut Draft, to: Version, operation: Operation) -> Done<(u64, u64)> {
+    pub(crate) fn roll_back_store(
+        &self,
+        draft: &mut Draft,
+        to: Version,
+        operation: Operation,
+    ) -> Done<(u64, u64)> {
         if to > self.version() {
             return Err(Kind::NotFound);
         }
@@ -505,9 +511,7 @@ pub(crate) fn carry_out(tx: &mut Transaction<'_, '_>, op: &Op) -> Result<()> {
         }
         Op::Rename(from, to) => tx.rename_namespace(from, to),
         Op::Describe(name, title) => tx.update_namespace(name, &Update::new().title(title)),
-        Op::Protect(name, is_protected) => {
-            tx.update_namespace(name, &Update::new().protected(*is_protected))
-        }
+        Op::Protect(name, is_protected) => tx.update_namespace(name, &Update::new().protected(*is_protected)),
         Op::History(name, history) => tx.update_namespace(name, &Update::new().history(*history)),
         Op::Copy(from, to) => tx.copy_namespace(from, to).map(drop),
         Op::Drop(name, mode) => tx.drop_namespace(name, *mode),
@@ -701,11 +705,14 @@ impl World {
     /// Does these in one transaction. What is refused is left out.
     pub(crate) fn write_ops(&mut self, ops: &[Op]) {
         let mut draft = self.draft();
-        let label = if self.random.one_in(3) { format!("label {}", draft.state.version) } else { String::new() };
+        let label =
+            if self.random.one_in(3) { format!("label {}", draft.state.version) } else { String::new() };
         let committed = self.store.write(|tx| {
             tx.label(&label)?;
             for op in ops {
-                if DEBUG { println!("{} {:.100?}", draft.state.version, op); }
+                if DEBUG {
+                    println!("{} {:.100?}", draft.state.version, op);
+                }
                 same(&draft.apply(op), &carry_out(tx, op), op);
             }
             Ok(())
@@ -717,8 +724,7 @@ impl World {
 
     /// Several threads submit at once.
     fn group(&mut self) {
-        let live: Vec<Name> =
-            self.chronicle.tip().live().iter().map(|ns| ns.metadata.name.clone()).collect();
+        let live: Vec<Name> = self.chronicle.tip().live().iter().map(|ns| ns.metadata.name.clone()).collect();
         if live.is_empty() {
             return;
         }
@@ -755,7 +761,9 @@ impl World {
         });
         done.sort_by_key(|(version, ..)| *version);
         for (version, label, ops) in done {
-            if DEBUG { println!("{} {label} {:.300?}", version, ops); }
+            if DEBUG {
+                println!("{} {label} {:.300?}", version, ops);
+            }
             let mut draft = self.draft();
             draft.state.label = label;
             for op in &ops {
@@ -849,17 +857,20 @@ impl World {
             return;
         }
         let found: Vec<_> = snapshot.named_snapshots().expect("can be listed");
-        let found: Vec<_> = found.iter().filter_map(|it| {
-            let safety = it.kept.as_safety()?;
-            Some(Safety {
-                before: it.kept.version,
-                name: it.name.to_string(),
-                operation: safety.operation,
-                namespace: safety.namespace,
-                undone: safety.undone,
-                lapsed: !it.kept.is_active(),
+        let found: Vec<_> = found
+            .iter()
+            .filter_map(|it| {
+                let safety = it.kept.as_safety()?;
+                Some(Safety {
+                    before: it.kept.version,
+                    name: it.name.to_string(),
+                    operation: safety.operation,
+                    namespace: safety.namespace,
+                    undone: safety.undone,
+                    lapsed: !it.kept.is_active(),
+                })
             })
-        }).collect();
+            .collect();
         assert_eq!(found, self.chronicle.safeties);
     }
 
@@ -886,7 +897,8 @@ pub(crate) fn compare(chronicle: &Chronicle, snapshot: &Snapshot, tip: Version, 
     let live = infos(snapshot.namespaces().expect("can be listed").map(|it| it.expect("is sound")).collect());
     let trash = snapshot.dropped_namespaces().expect("can be listed").map(|it| it.expect("is sound"));
     let names = |all: &[NamespaceInfo]| -> Vec<_> { all.iter().map(|it| (it.name.clone(), it.id)).collect() };
-    let told = |all: &[&Arc<Ns>]| -> Vec<_> { all.iter().map(|it| (it.metadata.name.clone(), it.id)).collect() };
+    let told =
+        |all: &[&Arc<Ns>]| -> Vec<_> { all.iter().map(|it| (it.metadata.name.clone(), it.id)).collect() };
     let trash = infos(trash.collect());
     assert_eq!(names(&live), told(&state.live()), "namespaces of version {version}, from {tip}");
     assert_eq!(names(&trash), told(&state.trash()), "trash of version {version}, from {tip}");
@@ -1012,7 +1024,11 @@ pub(crate) fn compare_data(
     let mut backwards = all.clone();
     backwards.reverse();
     let how = random.below(3);
-    assert_eq!(read(view.reverse(..).expect("can be read"), how, random).expect("is sound"), backwards, "{what}");
+    assert_eq!(
+        read(view.reverse(..).expect("can be read"), how, random).expect("is sound"),
+        backwards,
+        "{what}"
+    );
     for _ in 0..6 {
         let bounds = (random.bound(), random.bound());
         let (mut expected, how) = (within(&ns.entries, &bounds), random.below(3));
@@ -1027,7 +1043,11 @@ pub(crate) fn compare_data(
     let prefix = &prefix[..prefix.len().min(2)];
     let expected: Vec<_> = all.iter().filter(|(key, _)| key.starts_with(prefix)).cloned().collect();
     let how = random.below(3);
-    assert_eq!(read(view.prefix(prefix).expect("can be read"), how, random).expect("is sound"), expected, "{what}");
+    assert_eq!(
+        read(view.prefix(prefix).expect("can be read"), how, random).expect("is sound"),
+        expected,
+        "{what}"
+    );
     let mut keys: Vec<Vec<u8>> = ns.entries.keys().cloned().collect();
     keys.extend((0..12).map(|_| random.key()));
     let many = view.get_many(&keys).expect("are sound");

@@ -165,7 +165,8 @@ fn a_named_snapshot_keeps_exactly_what_it_needs() -> Result<()> {
     for seed in seeds("COHAB_PAST_RUNS", 6) {
         let _seed = Seed(seed);
         let retention = 1 + seed % 4;
-        let mut world = World::new(seed, Store::options().retention(Retention::UNBOUNDED.versions(retention)));
+        let mut world =
+            World::new(seed, Store::options().retention(Retention::UNBOUNDED.versions(retention)));
         world.is_trimmed = true;
         let mut kept: BTreeMap<String, Version> = BTreeMap::new();
         for round in 0..40 {
@@ -181,7 +182,9 @@ fn a_named_snapshot_keeps_exactly_what_it_needs() -> Result<()> {
             };
             match world.random.below(6) {
                 0 => {
-                    let at = (!world.random.one_in(3)).then(|| random_near(&mut world.random, &world.store.snapshot().expect("can be taken")));
+                    let at = (!world.random.one_in(3)).then(|| {
+                        random_near(&mut world.random, &world.store.snapshot().expect("can be taken"))
+                    });
                     let version = at.unwrap_or(last);
                     let name = format!("{name}-{}", round % 4);
                     let done = world.store.create_snapshot(&name, at, "a note").map_err(|it| it.kind());
@@ -209,8 +212,13 @@ fn a_named_snapshot_keeps_exactly_what_it_needs() -> Result<()> {
             trim(&world.store)?;
             let snapshot = world.store.snapshot()?;
             let newest = last.get().saturating_sub(retention - 1);
-            let expected = kept.values().map(|it| it.get()).chain([newest]).min().expect("one at least").max(1);
-            assert!(snapshot.oldest_version() <= v(expected), "{} of {expected}: {kept:?}", snapshot.oldest_version());
+            let expected =
+                kept.values().map(|it| it.get()).chain([newest]).min().expect("one at least").max(1);
+            assert!(
+                snapshot.oldest_version() <= v(expected),
+                "{} of {expected}: {kept:?}",
+                snapshot.oldest_version()
+            );
             // What was trimmed before does not come back.
             if snapshot.oldest_version() < v(expected) {
                 assert_eq!(snapshot.oldest_version(), oldest.max(v(1)), "{kept:?} at {last}");
