@@ -331,7 +331,7 @@ impl Chronicle {
             if ns.dropped.is_some() {
                 return Err(Kind::NotFound);
             }
-            if ns.data_version > by {
+            if self.tip().namespaces[&id].data_version > by {
                 return Err(Kind::Conflict);
             }
             if self.is_lost(id, before, self.version()) {

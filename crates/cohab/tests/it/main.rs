@@ -30,6 +30,7 @@ mod past_model;
 mod roles;
 mod stopped;
 mod transactions;
+mod undo_model;
 mod watching;
 mod worlds;
 
