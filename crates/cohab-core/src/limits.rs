@@ -118,6 +118,10 @@ pub const CATCH_UP_VERSIONS_MAX: u64 = 4096;
 /// How many bytes of the log's records it reads for that, at the most.
 pub const CATCH_UP_BYTES_MAX: usize = 4 << 20;
 
+/// How many bytes of changes a view takes together before it is folded anew instead, at the least. Where the namespaces
+/// that it is made of are larger than half of that, it is twice what they hold.
+pub const VIEW_CHANGES_BYTES_MIN: u64 = 1 << 20;
+
 /// How many keys a prefetch reads from one snapshot.
 pub const PREFETCH_STEP_KEYS: usize = 1000;
 

@@ -57,6 +57,11 @@ impl State {
         Ok(&self.pinned.engine)
     }
 
+    /// Returns the handle that it was taken from, unless that was closed.
+    pub(crate) fn handle(&self) -> Option<Arc<Inner>> {
+        self.pinned.handle.upgrade()
+    }
+
     /// Returns the store's own row of the version that is pinned.
     pub(crate) fn tip(&self) -> &Root {
         self.past.as_ref().map_or(&self.root, |past| &past.tip)
