@@ -49,6 +49,11 @@ impl<'s> NamespaceView<'s> {
         NamespaceInfo::new(self.namespace.record.clone(), self.namespace.contents)
     }
 
+    /// Returns the version that last changed its data.
+    pub(crate) fn last_version(&self) -> Version {
+        self.namespace.contents.data_version
+    }
+
     pub(crate) fn into_parts(self) -> (Record, Contents) {
         (self.namespace.record.clone(), self.namespace.contents)
     }
@@ -191,6 +196,22 @@ impl<'s> NamespaceView<'s> {
             merged: earlier.map(|earlier| Box::new(Merged::new(earlier, direction))),
             ..Range::new(entries, expected)
         })
+    }
+
+    /// Reads a range that goes on behind entries that are damaged, each of which is an error.
+    pub(crate) fn salvage(
+        &self,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+        direction: Direction,
+    ) -> Result<Range<'s>> {
+        let earlier = match &self.state.past {
+            Some(past) => past.data(self.id)?.map(|namespace| Overlay::new(namespace, bounds, direction)),
+            None => None,
+        };
+        let range = DataRange::of(self.id, bounds);
+        let entries = self.state.engine()?.salvage(DATA, range.bounds(), direction)?;
+        let merged = earlier.map(|earlier| Box::new(Merged::new(earlier, direction)));
+        Ok(Range { merged, ..Range::new(entries, None) })
     }
 }
 
@@ -388,6 +409,13 @@ impl<'a> Range<'a> {
     }
 }
 
+impl Range<'_> {
+    /// Returns, after an error, whether nothing can be read behind it.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.entries.has_ended()
+    }
+}
+
 /// How far a range of an earlier version has come.
 #[derive(Debug)]
 struct Merged<'a> {
@@ -448,7 +476,9 @@ impl<'a> Range<'a> {
             Ok(_) => self.seen += 1,
             Err(_) => {
                 self.expected = None;
-                merged.earlier.end();
+                if self.entries.has_ended() {
+                    merged.earlier.end();
+                }
             }
         }
         next
