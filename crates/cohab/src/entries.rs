@@ -203,6 +203,13 @@ impl<'a> Range<'a> {
     }
 }
 
+impl Range<'_> {
+    /// Returns, after an error, whether nothing can be read behind it.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.entries.has_ended()
+    }
+}
+
 /// How far a range of an earlier version has come.
 #[derive(Debug)]
 struct Merged<'a> {
@@ -263,7 +270,9 @@ impl<'a> Range<'a> {
             Ok(_) => self.seen += 1,
             Err(_) => {
                 self.expected = None;
-                merged.earlier.end();
+                if self.entries.has_ended() {
+                    merged.earlier.end();
+                }
             }
         }
         next

@@ -57,6 +57,7 @@ mod batch;
 mod cached;
 mod caches;
 mod commit;
+mod compare;
 mod coordination;
 mod delta;
 mod directory;
@@ -143,7 +144,7 @@ pub use stall::Stall;
 pub use store::{Committed, Integrity, Store};
 pub use transaction::{NamespaceMut, Transaction};
 pub use undo::{RolledBack, Undone};
-pub use verify::{Difference, Progress, Report};
+pub use verify::{Checkpoint, Difference, KeyBounds, Progress, Report, Verifier, VerifyOptions};
 pub use view::{Direction, NamespaceView};
 #[cfg(feature = "stream")]
 pub use watch::WatchStream;

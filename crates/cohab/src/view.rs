@@ -16,7 +16,7 @@ use crate::opened::Found;
 use crate::past::Overlay;
 use crate::range::KeyRange;
 use crate::snapshot::State;
-use crate::{Digest, NamespaceId, NamespaceInfo, Result};
+use crate::{Digest, NamespaceId, NamespaceInfo, Result, Version};
 
 /// One namespace in a snapshot.
 #[derive(Clone)]
@@ -49,6 +49,11 @@ impl<'s> NamespaceView<'s> {
     /// Returns everything that is known of it.
     pub fn info(&self) -> NamespaceInfo {
         NamespaceInfo::new(self.namespace.record.clone(), self.namespace.contents)
+    }
+
+    /// Returns the version that last changed its data.
+    pub(crate) fn last_version(&self) -> Version {
+        self.namespace.contents.data_version
     }
 
     pub(crate) fn into_parts(self) -> (Record, Contents) {
@@ -190,6 +195,21 @@ impl<'s> NamespaceView<'s> {
         let is_all = matches!(bounds, (Bound::Unbounded, Bound::Unbounded));
         let expected = is_all.then_some((self.id, self.namespace.contents.keys));
         Ok(Range::new(entries, expected).merged_with(earlier, direction))
+    }
+
+    /// Reads a range that goes on behind entries that are damaged, each of which is an error.
+    pub(crate) fn salvage(
+        &self,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+        direction: Direction,
+    ) -> Result<Range<'s>> {
+        let earlier = match &self.state.past {
+            Some(past) => past.data(self.id)?.map(|namespace| Overlay::new(namespace, bounds, direction)),
+            None => None,
+        };
+        let range = DataRange::of(self.id, bounds);
+        let entries = self.state.engine()?.salvage(DATA, range.bounds(), direction)?;
+        Ok(Range::new(entries, None).merged_with(earlier, direction))
     }
 }
 
