@@ -110,11 +110,12 @@ pub(super) fn changes(snapshot: &Snapshot, from: &Position, to: &Position) -> Re
     }
     visited?;
     // What was folded is what the changes begin with, and they end with what there is.
-    let leads_there = |((id, before), (_, after)): (&(NamespaceId, Contents), &(_, Contents))| {
-        match net.namespace(*id).and_then(|namespace| namespace.contents) {
-            Some((first, last)) => is_same(&first, before) && is_same(&last, after),
-            None => is_same(before, after),
-        }
+    let leads_there = |((id, before), (_, after)): (&(NamespaceId, Contents), &(_, Contents))| match net
+        .namespace(*id)
+        .and_then(|namespace| namespace.contents)
+    {
+        Some((first, last)) => is_same(&first, before) && is_same(&last, after),
+        None => is_same(before, after),
     };
     Ok(if pairs().all(leads_there) { Ok(net) } else { Err(Rebuild::AnotherHistory) })
 }
