@@ -14,12 +14,13 @@ use cohab_namespace::{Contents, Dropped, History, Record};
 use crate::ages::Age;
 use crate::caches::Caches;
 use crate::commit::no_namespace;
+use crate::entries::Value;
 use crate::layout::{CATALOG, prefix_end};
 use crate::maintain::reclaiming;
 use crate::opened::{Found, Namespace, Namespaces};
 use crate::past::Past;
 use crate::store::{Inner, read_root};
-use crate::view::{Direction, NamespaceView, Value};
+use crate::view::{Direction, NamespaceView};
 use crate::{Digest, Error, Name, Result};
 
 /// The whole store as it was after one commit: all namespaces, consistent with each other, for as long as it lives.

@@ -9,9 +9,10 @@ use cohab_log::{Chain, Change, Header, RecordWriter, Summary};
 use cohab_namespace::{Contents, History};
 
 use crate::commit::{Commit, Open};
+use crate::entries::{Range, Value};
 use crate::layout::{DATA, DataRange, LOG, check_value, data_key, prefix_end, split_value, version_prefix};
 use crate::range::KeyRange;
-use crate::view::{Direction, Range, Value};
+use crate::view::Direction;
 use crate::{Error, Fence, Result};
 
 /// An open transaction, handed to the closure of [`Store::write`](crate::Store::write).
@@ -246,8 +247,9 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
             let (tx, open) = commit.split(id);
             let Some(stored) = tx.remove(DATA, &row)? else { return Ok(false) };
             let (before_version, before) = split_value(stored);
-            open.contents.remove(key, before);
+            // Before the contents change, of which it notes what they were.
             let record = ledger.touch(open, key);
+            open.contents.remove(key, before);
             if open.record.metadata.history == History::Full {
                 record.change(id, Change::Delete { key, before, before_version });
             } else {

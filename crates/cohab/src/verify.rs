@@ -95,7 +95,16 @@ impl Snapshot {
     /// digest, the catalogue against itself, the log's records and their chain.
     ///
     /// Cost: reads the whole store. The writer goes on meanwhile. Damage does not end the walk; it is in the report.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::InvalidInput`] for one of an [earlier version](Self::at), of which only the log is there.
     pub fn verify(&self, mut progress: impl FnMut(Progress)) -> Result<Report> {
+        if self.state().past.is_some() {
+            let message =
+                format!("version {} is not the present one, and only that can be verified", self.version());
+            return Err(Error::invalid(message).hint("verify the present, and the log with it"));
+        }
         let mut report = Report::default();
         let records = self.verify_catalog(&mut report)?;
         report.namespaces = records.len() as u64;
