@@ -173,7 +173,7 @@ impl Store {
     /// assert!(index.latest()?[&b"Italy"[..]].contains(&b"Turin"[..]));
     /// assert!(!view.contains_key(&b"Italy"[..]), "whoever has a view keeps it");
     /// assert!(index.check()?);
-    /// # Ok::<(), cohab::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// Cost: every entry of the namespaces is read and folded, and the value cloned.

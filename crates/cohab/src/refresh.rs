@@ -23,7 +23,7 @@ impl Snapshot {
     /// assert!(snapshot.refresh()?);
     /// assert_eq!(snapshot.get("flags", "dark-mode")?.as_deref(), Some(&b"on"[..]));
     /// assert!(!snapshot.refresh()?);
-    /// # Ok::<(), cohab::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors

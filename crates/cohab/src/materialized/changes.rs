@@ -2,7 +2,7 @@
 
 use cohab_core::limits::VIEW_CHANGES_BYTES_MIN;
 use cohab_core::{NamespaceId, Version};
-use cohab_log::{Chain, Item, Net, NetChange, Sides};
+use cohab_log::{Chain, Item, Net, NetChange, NetNamespace, Sides};
 use cohab_namespace::Contents;
 
 use super::Rebuild;
@@ -41,7 +41,7 @@ pub(super) const fn nothing() -> Net {
 
 /// Returns the keys of a namespace that hold something else than before, in order.
 pub(super) fn changes_of(net: &Net, id: NamespaceId) -> impl Iterator<Item = (&[u8], &NetChange)> {
-    let changes = net.namespace(id).into_iter().flat_map(|namespace| namespace.changes());
+    let changes = net.namespace(id).into_iter().flat_map(NetNamespace::changes);
     changes.filter(|(_, change)| !change.is_undone())
 }
 
