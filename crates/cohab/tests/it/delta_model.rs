@@ -129,7 +129,8 @@ fn differing(from: Option<&Ns>, to: &Ns) -> u64 {
 
 /// How many keys of a namespace were changed after a version, but for those that came and went.
 fn changed(from: Option<&Ns>, to: &Ns, after: Version) -> u64 {
-    let gone = from.map_or(0, |from| from.entries.keys().filter(|key| !to.entries.contains_key(*key)).count());
+    let gone =
+        from.map_or(0, |from| from.entries.keys().filter(|key| !to.entries.contains_key(*key)).count());
     let set = to.entries.values().filter(|(version, _)| *version > after).count();
     (gone + set) as u64
 }
@@ -182,7 +183,8 @@ fn lead(world: &World, replica: &mut Replica, to: Version, kind: DeltaKind, is_w
     assert!(world.chronicle.can_tell(from, to, kind, tip), "{from} to {to}, {kind:?}");
     assert_eq!((delta.store(), delta.from(), delta.to(), delta.kind()), (snapshot.store(), from, to, kind));
     let delta = Delta::from_bytes(delta.as_bytes().clone()).expect("is one");
-    if to == replica.at && (to > Version::ZERO || replica.store.snapshot().expect("can be taken").upstream().is_some())
+    if to == replica.at
+        && (to > Version::ZERO || replica.store.snapshot().expect("can be taken").upstream().is_some())
     {
         refused(&replica.store, &delta, Kind::AlreadyApplied);
         return true;
@@ -223,7 +225,8 @@ fn lead_astray(world: &mut World, replica: &Replica) {
     let kind = *world.random.pick(&[Coalesced, Complete]);
     let snapshot = world.store.snapshot().expect("can be taken").at(to).expect("is there");
     let Ok(delta) = snapshot.delta(from, kind) else { return };
-    let is_new = replica.store.snapshot().expect("can be taken").upstream().is_none() && replica.stops.is_empty();
+    let is_new =
+        replica.store.snapshot().expect("can be taken").upstream().is_none() && replica.at == Version::ZERO;
     if !is_new && to <= replica.at {
         refused(&replica.store, &delta, Kind::AlreadyApplied);
     } else if from != replica.at && (from > Version::ZERO || kind == Complete) {
@@ -247,7 +250,12 @@ fn replicas_hold_what_their_source_held() {
             }
             if world.random.one_in(12) {
                 replica = Replica::of_backup(&world);
-                compare(&world.chronicle, &replica.store.snapshot().expect("can be taken"), replica.at, false);
+                compare(
+                    &world.chronicle,
+                    &replica.store.snapshot().expect("can be taken"),
+                    replica.at,
+                    false,
+                );
             }
             if world.random.one_in(3) {
                 lead_astray(&mut world, &replica);
@@ -263,8 +271,8 @@ fn replicas_hold_what_their_source_held() {
             let is_whole = kind == Coalesced && world.random.one_in(6);
             let is_led = lead(&world, &mut replica, to, kind, is_whole);
             told_of[usize::from(is_led)] += 1;
-            // What cannot be told version by version can be told as a whole.
-            if !is_led && to < tip {
+            // What cannot be told version by version may be told as a whole.
+            if !is_led && kind == Complete {
                 told_of[2] += u64::from(lead(&world, &mut replica, to, Coalesced, false));
             }
             if is_last && replica.at < tip {
@@ -291,13 +299,16 @@ fn replicas_hold_what_their_source_held() {
                 let id = info.expect("is sound").id;
                 let [full, own] = [&full, &shown].map(|it| it.namespace_by_id(id).expect("is there"));
                 assert_eq!(full.digest(), own.digest());
-                assert_eq!(entries(full.all().expect("can be read")), entries(own.all().expect("can be read")));
+                assert_eq!(
+                    entries(full.all().expect("can be read")),
+                    entries(own.all().expect("can be read"))
+                );
             }
         }
         world.verify();
     }
     let [refused, led, other] = told_of;
-    assert!(led > 100 && refused > 10 && other > 0, "{told_of:?}");
+    assert!(led > 5 * refused && refused > 0 && other > 0, "{told_of:?}");
 }
 
 fn verify(store: &Store) {
@@ -427,7 +438,8 @@ fn a_backup_that_was_written_to_is_no_replica() -> Result<()> {
     let replica = Replica::of_backup(&world);
     replica.store.write(|tx| tx.put("b", "own", "v"))?;
     world.write_ops(&[put("b", 9, 9)]);
-    for it in [delta(&world, 4, 5, Coalesced), delta(&world, 4, 5, Complete), delta(&world, 0, 5, Coalesced)] {
+    for it in [delta(&world, 4, 5, Coalesced), delta(&world, 4, 5, Complete), delta(&world, 0, 5, Coalesced)]
+    {
         refused(&replica.store, &it, Kind::Diverged);
     }
     // Undoing what was written does not make it one again.
@@ -610,7 +622,7 @@ fn a_delta_that_does_not_make_what_it_says_is_refused_whole() -> Result<()> {
             if told.starts_with("Record") {
                 let garbage = altered(&delta, |index, piece, write| match piece {
                     Piece::Record { namespace, .. } if index == at => {
-                        let record = Some(serde_bytes(b"\x01garbage"));
+                        let record = Some(serde_bytes(b"\x02garbage"));
                         write(Piece::Record { namespace, record });
                     }
                     piece => write(piece),
