@@ -691,10 +691,41 @@ impl World {
     }
 
     pub(crate) fn reopen(&mut self) {
-        // The old handle has to go first.
+        self.away();
+        self.back();
+    }
+
+    /// Closes the store: another one takes its place.
+    fn away(&mut self) {
         let elsewhere = Scratch::new();
         self.store = Store::open(elsewhere.path()).expect("can be made");
+    }
+
+    fn back(&mut self) {
         self.store = self.options.clone().open(self.scratch.path()).expect("is there");
+    }
+
+    /// Copies the store's files, as somebody does who copies directories.
+    pub(crate) fn copy_files(&mut self) -> std::path::PathBuf {
+        self.away();
+        let copy = self.scratch.file(&format!("copy-{}", self.random.next()));
+        std::fs::create_dir(&copy).expect("can be made");
+        for file in ["store.redb", "store.json"] {
+            std::fs::copy(self.scratch.path().join(file), copy.join(file)).expect("can be copied");
+        }
+        self.back();
+        copy
+    }
+
+    /// Puts a copy of the store's files in the place of what is there.
+    #[expect(clippy::needless_pass_by_value, reason = "it is used up")]
+    pub(crate) fn put_back(&mut self, copy: std::path::PathBuf, version: Version) {
+        self.away();
+        for file in ["store.redb", "store.json"] {
+            std::fs::copy(copy.join(file), self.scratch.path().join(file)).expect("can be copied");
+        }
+        self.chronicle.truncate(version);
+        self.back();
     }
 
     pub(crate) fn write(&mut self) {
