@@ -28,6 +28,7 @@ mod page;
 mod roles;
 mod stopped;
 mod transactions;
+mod verifying;
 mod watching;
 mod worlds;
 
