@@ -21,4 +21,5 @@ mod running;
 mod succeeding;
 mod support;
 mod transactions;
+mod verifying;
 mod watching;

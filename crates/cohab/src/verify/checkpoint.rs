@@ -16,7 +16,7 @@ const FORM: u32 = 1;
 ///
 /// Its text, one line of JSON, is good for this store and for as long as cohab does not change: to go on after a crash
 /// or a restart, not to be archived.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Checkpoint(pub(super) Course);
 
 impl Checkpoint {

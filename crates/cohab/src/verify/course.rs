@@ -17,7 +17,7 @@ use crate::walk::Span;
 use crate::{Contents, Kind, Result, Snapshot};
 
 /// A verification that is under way. All it needs to go on is in here, so that another process can.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Course {
     pub(super) store: StoreId,
     /// The version of the last slice: what is summed up was there then.

@@ -36,6 +36,7 @@ mod roles;
 mod stopped;
 mod transactions;
 mod undo_model;
+mod verifying;
 mod watching;
 mod worlds;
 
