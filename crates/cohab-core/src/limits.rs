@@ -31,6 +31,9 @@ pub const LABEL_KEY_BYTES_MAX: usize = 63;
 /// The longest label value, in bytes of UTF-8.
 pub const LABEL_VALUE_BYTES_MAX: usize = 255;
 
+/// The longest catalogue record of a namespace, with all that people may say about it, in bytes.
+pub const RECORD_BYTES_MAX: usize = 128 << 10;
+
 /// The longest name of an application's lock, in bytes of UTF-8.
 pub const LOCK_NAME_BYTES_MAX: usize = 255;
 
@@ -67,6 +70,10 @@ pub const DELTA_BYTES_MAX: u64 = 1 << 30;
 
 /// How many log records one commit may trim on the side.
 pub const TRIM_RECORDS_MAX: usize = 256;
+
+/// How much memory the changes of several versions may take that are taken together: to show an earlier version, to go
+/// back, to make a delta.
+pub const NET_BYTES_MAX: u64 = 1 << 30;
 
 /// How many keys one step of purging a dropped namespace removes.
 pub const PURGE_STEP_KEYS: usize = 10_000;
@@ -138,7 +145,7 @@ pub const CATCH_UP_VERSIONS_MAX: u64 = 4096;
 pub const CATCH_UP_BYTES_MAX: usize = 4 << 20;
 
 /// How many bytes of changes a view takes together before it is folded anew instead, at the least. Where the namespaces
-/// that it is made of are larger than half of that, it is twice what they hold.
+/// that it is made of are larger than a third of that, it is three times what they hold.
 pub const VIEW_CHANGES_BYTES_MIN: u64 = 1 << 20;
 
 /// How many keys a prefetch reads from one snapshot.

@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use cohab_core::limits::NET_BYTES_MAX;
 use cohab_core::{Contents, NamespaceId, Version};
 
 use crate::{Change, Item};
+
+/// What a key takes besides its own bytes and those of its images, about.
+const ENTRY_BYTES: u64 = 200;
 
 /// Which images of a key are kept: those that nobody asks for need no memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,9 +96,16 @@ pub struct Image {
 }
 
 impl Net {
-    /// Begins with nothing changed.
+    /// Begins with nothing changed, and with up to [`NET_BYTES_MAX`] bytes of memory.
     pub const fn new(sides: Sides) -> Self {
-        Self { sides, only: None, namespaces: BTreeMap::new(), current: None, bytes: 0, bytes_max: u64::MAX }
+        Self {
+            sides,
+            only: None,
+            namespaces: BTreeMap::new(),
+            current: None,
+            bytes: 0,
+            bytes_max: NET_BYTES_MAX,
+        }
     }
 
     /// Leaves out all namespaces but one.
@@ -104,7 +115,7 @@ impl Net {
         self
     }
 
-    /// Sets how many bytes of keys and values it may keep.
+    /// Sets about how many bytes of memory it may take.
     #[must_use]
     pub const fn bytes_max(mut self, bytes_max: u64) -> Self {
         self.bytes_max = bytes_max;
@@ -162,11 +173,11 @@ impl Net {
         }
         let before = change.before().zip(change.before_version());
         let before = before.map(|(value, version)| image(version, value, sides != Sides::After));
-        *bytes += change.key().len() as u64;
+        *bytes += change.key().len() as u64 + ENTRY_BYTES;
         changes.insert(change.key().into(), NetChange { before, after });
     }
 
-    /// Returns how many bytes of keys and values it keeps.
+    /// Returns about how many bytes of memory it takes.
     pub const fn bytes(&self) -> u64 {
         self.bytes
     }

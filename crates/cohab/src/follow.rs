@@ -117,6 +117,10 @@ impl Follower {
     /// [`Kind::Diverged`] and [`Kind::Foreign`]: nothing was applied, and nothing will be. Others, such as a full disk, may pass:
     /// call it again.
     pub fn catch_up(&mut self) -> Result<Followed> {
+        if self.replica.is_poisoned() {
+            // A commit failed, and by now there may be room for it.
+            self.replica.reopen()?;
+        }
         let snapshot = match self.source.refresh() {
             Err(error) if error.kind() == Kind::StoreReplaced => {
                 // Put back from a copy, or another store: which one, its row tells.
@@ -137,15 +141,14 @@ impl Follower {
         if at == Some(to) {
             self.audit(&snapshot)?;
             self.note(from, false);
+            self.reclaim()?;
             return Ok(Followed::Current(snapshot.token()));
         }
         let followed =
             self.apply(&snapshot, at, from).map_err(|error| self.explain(error, &snapshot, from))?;
         self.audit(&snapshot)?;
         self.note(to.version, false);
-        if self.replica.snapshot()?.purged_namespaces()? > 0 {
-            self.replica.maintain()?;
-        }
+        self.reclaim()?;
         Ok(followed)
     }
 
@@ -198,6 +201,14 @@ impl Follower {
     /// Returns where the replica is.
     fn position(&self) -> Result<Option<Position>> {
         position(&self.replica.snapshot()?.state().root, self.source.id())
+    }
+
+    /// Removes what namespaces held that were purged.
+    fn reclaim(&self) -> Result<()> {
+        if self.replica.snapshot()?.purged_namespaces()? > 0 {
+            while self.replica.maintain()?.more {}
+        }
+        Ok(())
     }
 
     fn check_circle(&self) -> Result<()> {

@@ -61,8 +61,9 @@ enum Place {
 /// What a version did to a key.
 #[derive(Default)]
 struct Found {
-    /// What it left behind, if it changed the key.
-    after: Option<Option<Bytes>>,
+    is_changed: bool,
+    /// What it left behind, if it changed the key and did not remove it.
+    after: Option<Bytes>,
     /// What was there before, and since when.
     before: Option<(Version, Bytes)>,
     is_unrecorded: bool,
@@ -96,14 +97,15 @@ impl KeyHistory<'_> {
             match item {
                 Item::Namespace(id) => namespace = Some(*id),
                 Item::Unrecorded { namespace, .. } if *namespace == self.namespace => {
-                    found.is_unrecorded = true
+                    found.is_unrecorded = true;
                 }
                 Item::Change(change) if namespace == Some(self.namespace) && *change.key() == *self.key => {
-                    if found.after.is_none() {
+                    if !found.is_changed {
                         let before = change.before().zip(change.before_version());
                         found.before = before.map(|(value, since)| (since, Bytes::copy_from_slice(value)));
                     }
-                    found.after = Some(change.after().map(Bytes::copy_from_slice));
+                    found.is_changed = true;
+                    found.after = change.after().map(Bytes::copy_from_slice);
                 }
                 _ => {}
             }
@@ -126,7 +128,7 @@ impl KeyHistory<'_> {
             }
             Place::Known(version, value) => {
                 let found = self.look(version)?;
-                if found.after.is_none() && found.is_unrecorded {
+                if !found.is_changed && found.is_unrecorded {
                     self.at = Place::Search(version);
                     return Ok(Some(KeyVersion {
                         version,
@@ -142,7 +144,8 @@ impl KeyHistory<'_> {
         while version >= oldest && version > Version::ZERO {
             let found = self.look(version)?;
             let earlier = Version::new(version.get() - 1);
-            if let Some(value) = found.after {
+            if found.is_changed {
+                let value = found.after;
                 self.at = match found.before {
                     Some((since, value)) => Place::Known(since, value),
                     None => Place::Search(earlier),

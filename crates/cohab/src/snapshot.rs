@@ -226,15 +226,15 @@ impl Snapshot {
     fn look_up(&self, name: &str) -> Result<Namespace> {
         let name = Name::new(name)?;
         let key = name_key(&name);
-        let id = match self.state.past.as_ref().and_then(|past| past.names.get(&key)) {
-            Some(id) => *id,
-            None => {
-                let row = self.state.engine()?.get(CATALOG, &key)?;
-                let id = row.map(|row| NamespaceId::decode(&row)).transpose()?;
-                let is_it = |id: &NamespaceId| self.state.past.as_ref().is_none_or(|past| !past.renames(*id));
-                id.filter(is_it).ok_or_else(|| no_namespace(name.as_str()))?
-            }
-        };
+        let past = self.state.past.as_deref();
+        if let Some(id) = past.and_then(|past| past.names.get(&key)) {
+            return self.load(*id);
+        }
+        let row = self.state.engine()?.get(CATALOG, &key)?;
+        let id = row.map(|row| NamespaceId::decode(&row)).transpose()?;
+        // One that had another name then is another one.
+        let id = id.filter(|id| past.is_none_or(|past| !past.renames(*id)));
+        let id = id.ok_or_else(|| no_namespace(name.as_str()))?;
         self.load(id)
     }
 

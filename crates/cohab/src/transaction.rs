@@ -29,12 +29,19 @@ pub(crate) struct Ledger {
     header: Header,
     record: Option<RecordWriter>,
     touched: Vec<NamespaceId>,
+    /// Set once a snapshot was taken before something is destroyed.
+    is_guarded: bool,
 }
 
 impl Ledger {
     /// Returns whether the transaction has changed something.
     pub(crate) fn has_begun(&self) -> bool {
         self.record.is_some()
+    }
+
+    /// Notes that a snapshot is taken, and returns whether it is the first.
+    pub(crate) fn guard(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_guarded, true)
     }
 
     /// Says that somebody else committed this first, and when.
@@ -93,7 +100,7 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
             label: String::new(),
             previous: Chain::from_bytes(commit.root.chain),
         };
-        Self { commit, ledger: Ledger { header, record: None, touched: Vec::new() } }
+        Self { commit, ledger: Ledger { header, record: None, touched: Vec::new(), is_guarded: false } }
     }
 
     /// Leaves the transaction, which must not have changed anything.

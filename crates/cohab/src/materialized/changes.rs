@@ -70,7 +70,7 @@ pub(super) fn changes(snapshot: &Snapshot, from: &Position, to: &Position) -> Re
     let wants = |namespace: NamespaceId| from.ids().any(|id| id == namespace);
     let bytes_max = to.namespaces.iter().map(|(_, contents)| contents.bytes).sum::<u64>();
     // Of each key there may be two values.
-    let mut net = nothing().bytes_max(bytes_max.saturating_mul(2).max(VIEW_CHANGES_BYTES_MIN));
+    let mut net = nothing().bytes_max(bytes_max.saturating_mul(3).max(VIEW_CHANGES_BYTES_MIN));
     let (mut is_wanted, mut rebuild) = (false, None);
     let span = Span::new(from.version, to.version);
     let rows = snapshot.state().engine()?.range(LOG, span.bounds(), Direction::Forward)?;

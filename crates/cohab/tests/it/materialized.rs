@@ -406,7 +406,7 @@ fn what_is_too_much_to_be_folded_in_is_folded_anew() -> Result<()> {
     let store = scratch.with_namespace();
     store.write(|tx| (0..30).try_for_each(|i| tx.put("n", key(i), vec![7; 100_000])))?;
     let view = store.materialize(["n"], Held::new(), keep)?;
-    // All of it: twice what there is.
+    // All of it, before and after.
     store.write(|tx| (0..30).try_for_each(|i| tx.put("n", key(i), vec![8; 100_000])))?;
     assert_eq!(view.refresh()?, Refreshed::Folded { changes: 30 });
     store.write(|tx| (1..30).try_for_each(|i| tx.delete("n", key(i)).map(drop)))?;
