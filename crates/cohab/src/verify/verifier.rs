@@ -159,9 +159,10 @@ impl Verifier {
             Some(snapshot) => snapshot,
             None => self.store.refresh()?,
         };
-        self.course.slice(&snapshot, self.options.size())?;
-        self.pinned = self.course.stays().then_some(snapshot);
-        Ok(())
+        let read = self.course.slice(&snapshot, self.options.size());
+        // Who meets an expired one is told so, once.
+        self.pinned = Some(snapshot).filter(|snapshot| self.course.stays() && !snapshot.is_expired());
+        read
     }
 
     /// Goes on to the end, and tells after each step how far it is.
