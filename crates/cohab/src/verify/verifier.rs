@@ -103,7 +103,7 @@ impl Store {
     ///     }
     /// };
     /// assert!(report.is_sound());
-    /// # Ok::<(), cohab::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
