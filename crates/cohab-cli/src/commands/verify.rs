@@ -164,7 +164,7 @@ fn print_with(
     }
     session.out.record(&record)?;
     let differs = differs.unwrap_or_default();
-    if !is_json && !(report.is_sound() && differs.is_empty()) {
+    if !is_json {
         session.out.flush()?;
         for difference in report.differences.iter().chain(differs) {
             tell(&format!("{difference}\n"));

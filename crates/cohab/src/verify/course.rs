@@ -229,7 +229,7 @@ impl Course {
                 self.report.keys -= rows.keys;
                 self.report.bytes -= rows.bytes;
                 rows.begin_again();
-                let mut remark = format!("{name} was begun again, {} times by now: {why}", rows.restarts);
+                let mut remark = format!("{name} was begun again ({} so far): {why}", rows.restarts);
                 if rows.restarts > VERIFY_RESTARTS_MAX {
                     remark.push_str("; from then on one snapshot was kept until it was through");
                 }

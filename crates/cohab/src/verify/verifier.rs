@@ -103,7 +103,7 @@ impl Store {
     ///     }
     /// };
     /// assert!(report.is_sound());
-    /// # Ok::<(), cohab::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
@@ -159,9 +159,10 @@ impl Verifier {
             Some(snapshot) => snapshot,
             None => self.store.refresh()?,
         };
-        self.course.slice(&snapshot, self.options.size())?;
-        self.pinned = self.course.stays().then_some(snapshot);
-        Ok(())
+        let read = self.course.slice(&snapshot, self.options.size());
+        // Who meets an expired one is told so, once.
+        self.pinned = Some(snapshot).filter(|snapshot| self.course.stays() && !snapshot.is_expired());
+        read
     }
 
     /// Goes on to the end, and tells after each step how far it is.

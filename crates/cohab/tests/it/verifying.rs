@@ -157,7 +157,9 @@ fn tamper(store: &Path, needle: &[u8], mut change: impl FnMut(&mut [u8], usize))
     let places: Vec<_> =
         (0..bytes.len() - needle.len()).filter(|at| bytes[*at..].starts_with(needle)).collect();
     assert!(!places.is_empty(), "the file holds it");
-    places.into_iter().for_each(|at| change(&mut bytes, at));
+    for at in places {
+        change(&mut bytes, at);
+    }
     fs::write(&data, bytes).expect("can be written");
 }
 
