@@ -325,6 +325,21 @@ impl Stage {
                 Ok(version) => event(format_args!("committed {version}")),
                 Err(error) => event(format_args!("broken commit {error:?}")),
             }),
+            // Applies a delta that lies in a file, while this listens on.
+            ["apply-aside", file] => {
+                let delta = std::fs::read(file).expect("is there");
+                self.keep(move |store, _| {
+                    match cohab::Delta::from_bytes(delta).and_then(|delta| store.apply(&delta)) {
+                        Ok(applied) => event(format_args!("applied {}", applied.upstream.version)),
+                        Err(error) => event(format_args!("broken apply {error:?}")),
+                    }
+                });
+            }
+            // Applies deltas that lie in a directory under the versions from which they lead, for as long as there are.
+            ["keep-applying", dir] => {
+                let dir = PathBuf::from(dir);
+                self.keep(move |store, at_work| keep_applying(store, at_work, &dir));
+            }
             // A transaction that takes its time.
             ["commit-slowly", ms] => {
                 let slowly = self.store().write(|tx| {
@@ -597,6 +612,18 @@ fn caught(followed: Result<Followed>) {
         }
         Ok(other) => event(format_args!("broken caught {other:?}")),
         Err(error) => event(format_args!("refused {} {error:?}", error.kind().as_str())),
+    }
+}
+
+fn keep_applying(store: &Store, at_work: &AtomicBool, dir: &Path) {
+    while at_work.load(Ordering::Relaxed) {
+        let at = store.snapshot().map(|it| it.upstream().map_or(0, |it| it.version.get()));
+        let next = at.map(|at| std::fs::read(dir.join(at.to_string())));
+        match next.map(|delta| delta.ok().map(|delta| store.apply(&cohab::Delta::from_bytes(delta)?))) {
+            Ok(Some(Ok(applied))) => event(format_args!("applied {}", applied.upstream.version)),
+            Ok(None) => thread::sleep(Duration::from_millis(1)),
+            Ok(Some(Err(error))) | Err(error) => return event(format_args!("broken apply {error:?}")),
+        }
     }
 }
 

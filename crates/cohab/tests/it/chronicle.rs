@@ -283,7 +283,9 @@ impl Chronicle {
     }
 
     fn revert(&self, draft: &mut Draft, id: NamespaceId, to: Version) -> u64 {
-        let (now, before) = (&self.tip().namespaces[&id].entries, &self.at(to).namespaces[&id].entries);
+        // One that was made since, and loaded into, held nothing.
+        let before = self.at(to).namespaces.get(&id).map(|ns| ns.entries.clone()).unwrap_or_default();
+        let now = &self.tip().namespaces[&id].entries;
         let keys: BTreeSet<_> = now.keys().chain(before.keys()).collect();
         let mut changes = 0;
         for key in keys {

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use cohab::{
-    Applied, Delta, DeltaKind, Error, History, Kind, Mapping, Result, Retention, Snapshot, Store, Upstream,
-    Version,
+    Applied, Delta, DeltaKind, Error, History, Kind, Mapping, Name, Result, Retention, Snapshot, Store,
+    Timestamp, Upstream, Version,
 };
 use cohab_log::{DeltaReader, DeltaWriter, Piece};
 use cohab_testkit::{Failure, Faults};
@@ -623,6 +623,79 @@ fn a_delta_that_does_not_make_what_it_says_is_refused_whole() -> Result<()> {
         compare(&world.chronicle, &replica.store.snapshot()?, v(4), false);
         verify(&replica.store);
     }
+    Ok(())
+}
+
+/// A delta whose bytes are intact and whose digests add up, made by somebody who means harm.
+#[test]
+fn what_a_delta_cannot_say_of_namespaces_is_refused() -> Result<()> {
+    let (world, replica) = pair(v(2));
+    let sound = delta(&world, 2, 4, Coalesced);
+    let reader = DeltaReader::open(sound.as_bytes(), u64::MAX).expect("is one");
+    let known = world.chronicle.tip().live()[0].id;
+    let snapshot = replica.store.snapshot()?;
+    let next = DeltaReader::open(sound.as_bytes(), u64::MAX).expect("is one").header().next_namespace;
+    let next = next.expect("there are more");
+    let record = |id: cohab::NamespaceId, edit: &dyn Fn(&mut cohab_namespace::Record)| {
+        let metadata = cohab::Metadata::new(Name::new("made-up").expect("is a name"));
+        let mut record =
+            cohab_namespace::Record::create(id, metadata, v(3), Timestamp::from_micros(1)).expect("is one");
+        edit(&mut record);
+        cohab_namespace::catalog::Stored::encode(&record)
+    };
+    let apply = |next_namespace: Option<cohab::NamespaceId>, records: &[(cohab::NamespaceId, Vec<u8>)]| {
+        let mut header = reader.header().clone();
+        header.next_namespace = next_namespace;
+        let mut writer = DeltaWriter::begin(&header, u64::MAX);
+        for (namespace, record) in records {
+            let record = Some(serde_bytes(record));
+            writer.piece(&Piece::Record { namespace: *namespace, record }).expect("breaks no rule");
+        }
+        Delta::from_bytes(writer.finish().expect("breaks no rule")).expect("is one")
+    };
+    drop(snapshot);
+    let after = next.checked_next();
+    let zero = cohab::NamespaceId::new(0);
+    let cases: Vec<(&str, Delta, Kind)> = vec![
+        ("another's record", apply(after, &[(next, record(known, &|_| ()))]), Kind::Corrupt),
+        ("an id that is none", apply(after, &[(zero, record(zero, &|_| ()))]), Kind::Corrupt),
+        (
+            "two of one",
+            apply(after, &[(next, record(next, &|_| ())), (next, record(next, &|_| ()))]),
+            Kind::Corrupt,
+        ),
+        (
+            "a title that is too long",
+            apply(after, &[(next, record(next, &|record| record.metadata.title = "x".repeat(2000)))]),
+            Kind::InvalidInput,
+        ),
+        (
+            "a label that is none",
+            apply(
+                after,
+                &[(next, record(next, &|it| _ = it.metadata.labels.insert("a=b".into(), String::new())))],
+            ),
+            Kind::InvalidInput,
+        ),
+        (
+            "a name that is taken",
+            apply(
+                after,
+                &[(next, record(next, &|it| it.metadata.name = Name::new("b").expect("is a name")))],
+            ),
+            Kind::Exists,
+        ),
+        ("an id that is handed out again", apply(Some(known), &[]), Kind::Diverged),
+        ("an id that is in use already", apply(Some(next), &[(next, record(next, &|_| ()))]), Kind::Diverged),
+    ];
+    for (what, delta, kind) in cases {
+        let before = told(&replica.store);
+        let refusal = replica.store.apply(&delta).map_err(|it| it.kind());
+        assert_eq!(refusal.map(drop), Err(kind), "{what}");
+        assert_eq!(told(&replica.store), before, "{what}");
+    }
+    replica.store.apply(&sound)?;
+    verify(&replica.store);
     Ok(())
 }
 

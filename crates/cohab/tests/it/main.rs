@@ -12,6 +12,7 @@ mod cached_typed;
 mod chronicle;
 mod crash;
 mod damage;
+mod delta_killed;
 mod delta_model;
 mod faults;
 mod fences;
