@@ -94,7 +94,10 @@ impl Bench {
             Case::RenameSmall => self.rename(sizes.renames, ROWS_FEW),
             Case::RenameLarge => self.rename(sizes.renames, sizes.keys),
             Case::RestoreFull => self.restore(),
+            #[cfg(feature = "with-cohab")]
             of_history => self.history(of_history),
+            #[cfg(not(feature = "with-cohab"))]
+            _ => Ok(Series::new()),
         }
     }
 
@@ -188,9 +191,8 @@ impl Bench {
     fn nohistory(&self, count: usize, rows_per_commit: usize) -> Result<Series> {
         let Self { place, sizes, names, .. } = self;
         let mut workload = Workload::new(sizes.keys);
-        let mut engines = Vec::new();
-        #[cfg(feature = "with-cohab")]
-        for &name in names.iter().filter(|&&name| matches!(name, Name::Cohab | Name::CohabNohistory)) {
+        let mut engines: Vec<(Name, Box<dyn Engine>)> = Vec::new();
+        for &name in names.iter().filter(|name| name.is_about_history()) {
             let engine = name.open(&place.fresh(&format!("{name}-commits"))?, History::Full)?;
             engine.commit(workload.rows())?;
             engines.push((name, engine));
@@ -199,7 +201,7 @@ impl Bench {
             &engines,
             sizes.rounds,
             |_| workload.overwrites(count * rows_per_commit),
-            |_, engine: &Box<dyn Engine>, rows| {
+            |_, engine, rows| {
                 place.sync()?;
                 measure(&**engine, || {
                     match rows_per_commit {
@@ -222,19 +224,9 @@ impl Bench {
     fn restore(&mut self) -> Result<Series> {
         self.load()?;
         let Self { place, sizes, names, loaded, workload, .. } = self;
-        let copyable = [Name::Lmdb, Name::Sqlite];
-        let mut ways = Vec::new();
-        for &name in names.iter() {
-            #[cfg(feature = "with-cohab")]
-            let is_copyable = copyable.contains(&name) || matches!(name, Name::Cohab | Name::CohabDelta);
-            #[cfg(not(feature = "with-cohab"))]
-            let is_copyable = copyable.contains(&name);
-            if is_copyable {
-                ways.extend(
-                    loaded.iter().find(|(store, _)| name.store() == Some(*store)).map(|it| (name, it)),
-                );
-            }
-        }
+        let store = |name: Name| loaded.iter().find(|(store, _)| name.store() == Some(*store));
+        let copying = names.iter().copied().filter(|name| name.copies());
+        let ways: Vec<_> = copying.filter_map(|name| Some((name, store(name)?))).collect();
         interleaved(
             &ways,
             sizes.load_rounds,
@@ -257,7 +249,7 @@ impl Bench {
     #[cfg(feature = "with-cohab")]
     fn history(&self, case: Case) -> Result<Series> {
         let Self { place, sizes, names, .. } = self;
-        let stage = history::Stage { place, sizes: *sizes, names };
+        let stage = history::Stage { place, sizes, names };
         match case {
             Case::Refresh1000 => replicas::refresh(stage, sizes.keys),
             Case::Refresh1000Small => replicas::refresh(stage, sizes.keys_small),
@@ -275,11 +267,6 @@ impl Bench {
             Case::FollowLag10 => lag::run(stage, ROWS_FEW),
             other => bail!("{} is no case of the log", other.name()),
         }
-    }
-
-    #[cfg(not(feature = "with-cohab"))]
-    fn history(&self, _case: Case) -> Result<Series> {
-        Ok(Series::new())
     }
 
     fn open_after_kill(&self, rows: usize) -> Result<Series> {

@@ -217,7 +217,12 @@ impl Case {
     /// What an operation is.
     pub fn operation(self) -> &'static str {
         match self {
-            Self::BulkLoad | Self::BulkLoadNohistory | Self::Scan10 | Self::Scan1000 | Self::ScanAll => "row",
+            Self::BulkLoad
+            | Self::BulkLoadNohistory
+            | Self::Scan10
+            | Self::Scan1000
+            | Self::ScanAll
+            | Self::AtScan1000 => "row",
             Self::GetHeld
             | Self::GetFresh
             | Self::ReaderGetHeld
@@ -228,14 +233,17 @@ impl Case {
             | Self::ReaderGet2Threads
             | Self::ReaderGet2Processes
             | Self::ReaderGetOtherNs
-            | Self::ReaderGetSameNs => "get",
+            | Self::ReaderGetSameNs
+            | Self::AtGet => "get",
             Self::Commit1
             | Self::Commit1x16
             | Self::Commit1000
             | Self::Commit1Nohistory
             | Self::Commit1000Nohistory
             | Self::CommitBeside8Readers
-            | Self::Wake => "commit",
+            | Self::Wake
+            | Self::FollowLag
+            | Self::FollowLag10 => "commit",
             Self::OpenReader | Self::OpenAfterKill10k | Self::OpenAfterKill => "opening",
             Self::ReaderMemory => "process",
             Self::RestoreFull => "copy",
@@ -249,22 +257,16 @@ impl Case {
             | Self::RefreshView1000Small => "refresh",
             Self::DeltaBytes | Self::Apply100k => "key",
             Self::At1000 | Self::At1000x10 => "version",
-            Self::AtGet => "get",
-            Self::AtScan1000 => "row",
             Self::Rollback10k | Self::Rollback10kSingle => "roll-back",
-            Self::FollowLag | Self::FollowLag10 => "commit",
         }
     }
 
     /// The figure that counts, and those beside it.
     pub fn metrics(self) -> &'static [Metric] {
         use Source::{
-            Alone, Commits, Counted, Cpu, Crowded, Figure, Growth, Hits, OfOne, OfTwo, Sample, Scaling,
-            ToAlone, ToCrowded, Wall,
+            Alone, Commits, Counted, Cpu, Crowded, Growth, Hits, OfOne, OfTwo, Sample, Scaling, ToAlone,
+            ToCrowded, Wall,
         };
-        const fn of(source: Source, unit: Unit) -> Metric {
-            Metric { source, unit }
-        }
         match self {
             Self::Commit1x16 => const { &[of(Wall, Unit::CommitsPerSecond), of(Cpu, Unit::Nanos)] },
             Self::OpenAfterKill10k | Self::OpenAfterKill => {
@@ -325,6 +327,14 @@ impl Case {
                     ]
                 }
             }
+            Self::Takeover => const { &[of(Wall, Unit::Millis)] },
+            other => other.metrics_of_history(),
+        }
+    }
+
+    fn metrics_of_history(self) -> &'static [Metric] {
+        use Source::{Cpu, Figure, Sample, Wall};
+        match self {
             Self::RestoreFull
             | Self::Refresh1000
             | Self::Refresh1000Small
@@ -385,10 +395,13 @@ impl Case {
                     ]
                 }
             }
-            Self::Takeover => const { &[of(Wall, Unit::Millis)] },
             _ => const { &[of(Cpu, Unit::Nanos), of(Wall, Unit::Nanos)] },
         }
     }
+}
+
+const fn of(source: Source, unit: Unit) -> Metric {
+    Metric { source, unit }
 }
 
 impl ValueEnum for Case {

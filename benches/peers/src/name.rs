@@ -194,6 +194,25 @@ impl Name {
         })
     }
 
+    /// Whether it keeps history, or is what does not for comparison.
+    pub fn is_about_history(self) -> bool {
+        match self {
+            #[cfg(feature = "with-cohab")]
+            Self::Cohab | Self::CohabNohistory => true,
+            _ => false,
+        }
+    }
+
+    /// Whether it is a way to copy a store while it is in use.
+    pub fn copies(self) -> bool {
+        match self {
+            #[cfg(feature = "with-cohab")]
+            Self::Cohab | Self::CohabDelta => true,
+            Self::Lmdb | Self::Sqlite => true,
+            _ => false,
+        }
+    }
+
     /// Whether a process can wait for the end of the writer to take over from it.
     pub fn stands_by(self) -> bool {
         match self {

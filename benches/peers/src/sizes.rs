@@ -6,6 +6,7 @@ use std::time::Duration;
 const CHANGES: usize = 1_000;
 
 /// Fixed counts, so that every engine and every run does the same.
+#[cfg_attr(not(feature = "with-cohab"), expect(dead_code, reason = "some are of cases of cohab alone"))]
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
     /// Rows in a store.
@@ -65,14 +66,11 @@ pub struct Sizes {
     pub applied: usize,
     /// How many versions lie between the present and the past that is read.
     pub versions: usize,
-    /// How often a past is made ready.
-    pub ats: usize,
-    /// Rows that are written and rolled back.
-    pub rolled_back: usize,
     /// Commits beside a process that keeps a replica.
     pub lags: usize,
 }
 
+#[cfg_attr(not(feature = "with-cohab"), expect(dead_code, reason = "some are of cases of cohab alone"))]
 impl Sizes {
     /// For figures to publish.
     pub const FULL: Self = Self {
@@ -104,8 +102,6 @@ impl Sizes {
         refreshes: 25,
         applied: 100_000,
         versions: 1_000,
-        ats: 20,
-        rolled_back: 10_000,
         lags: 300,
     };
 
@@ -168,8 +164,6 @@ impl Sizes {
         refreshes: 2,
         applied: 1_000,
         versions: 20,
-        ats: 2,
-        rolled_back: 200,
         lags: 5,
     };
 
@@ -177,6 +171,16 @@ impl Sizes {
     pub fn changes(self, rows: usize) -> usize {
         let Self { keys, keys_small, .. } = self;
         CHANGES.min(rows.min(keys).min(keys_small) / 2)
+    }
+
+    /// How often a past is made ready.
+    pub fn ats(self) -> usize {
+        (self.versions / 50).max(2)
+    }
+
+    /// Rows that are written and rolled back.
+    pub fn rolled_back(self) -> usize {
+        self.applied / 10
     }
 
     /// The same work on another number of rows.

@@ -1,5 +1,6 @@
 //! What is written and looked up: pseudo-random bytes from a fixed seed, the same for every engine.
 
+#[cfg(any(test, feature = "with-cohab"))]
 use std::collections::HashSet;
 
 use fastrand::Rng;
@@ -116,7 +117,52 @@ impl Workload {
         (0..count).map(|_| self.overwrite(0, 1)).collect()
     }
 
-    /// The same of rows of which no two are the same.
+    /// Overwrites of rows that are picked as [`skewed_lookups`](Self::skewed_lookups) are.
+    pub fn skewed_overwrites(&mut self, count: usize) -> Vec<Row> {
+        let mut skewed = self.skewed();
+        (0..count).map(|_| self.rewrite(skewed.pick(), |picks, row| picks.fill(&mut row.value))).collect()
+    }
+
+    /// Overwrites for several threads, of which no two write the same key.
+    pub fn overwrites_apart(&mut self, threads: usize, count_each: usize) -> Vec<Vec<Row>> {
+        let of_thread = |thread| (0..count_each).map(|_| self.overwrite(thread, threads)).collect();
+        (0..threads).map(of_thread).collect()
+    }
+
+    /// Makes the first row one that is marked with a number.
+    pub fn mark(&mut self, number: u64) -> Row {
+        self.rewrite(0, |_, row| *row = Row::marked(row.key, number))
+    }
+
+    /// The key of the row that is marked.
+    pub fn marked_key(&self) -> Key {
+        self.rows[0].key
+    }
+
+    fn skewed(&mut self) -> Picks {
+        Picks::new(self.rows.len(), self.picks.u64(..))
+    }
+
+    /// Overwrites one of the rows `offset`, `offset + stride`, …
+    fn overwrite(&mut self, offset: usize, stride: usize) -> Row {
+        let choices = (self.rows.len() - offset).div_ceil(stride);
+        let index = offset + stride * self.picks.usize(..choices);
+        self.rewrite(index, |picks, row| picks.fill(&mut row.value))
+    }
+
+    fn rewrite(&mut self, index: usize, change: impl FnOnce(&mut Rng, &mut Row)) -> Row {
+        let row = &mut self.rows[index];
+        self.contents.remove(&row.key, &row.value);
+        change(&mut self.picks, row);
+        self.contents.add(&row.key, &row.value);
+        *row
+    }
+}
+
+/// For the cases of the log.
+#[cfg(any(test, feature = "with-cohab"))]
+impl Workload {
+    /// Gives rows new values, of which no two are the same row.
     pub fn distinct_overwrites(&mut self, count: usize) -> Vec<Row> {
         let picked = self.distinct(count);
         picked.into_iter().map(|index| self.rewrite(index, |picks, row| picks.fill(&mut row.value))).collect()
@@ -143,53 +189,12 @@ impl Workload {
         picked.into_iter().map(overwrite).collect()
     }
 
-    /// Overwrites of rows that are picked as [`skewed_lookups`](Self::skewed_lookups) are.
-    pub fn skewed_overwrites(&mut self, count: usize) -> Vec<Row> {
-        let mut skewed = self.skewed();
-        (0..count).map(|_| self.rewrite(skewed.pick(), |picks, row| picks.fill(&mut row.value))).collect()
-    }
-
-    /// Overwrites for several threads, of which no two write the same key.
-    pub fn overwrites_apart(&mut self, threads: usize, count_each: usize) -> Vec<Vec<Row>> {
-        let of_thread = |thread| (0..count_each).map(|_| self.overwrite(thread, threads)).collect();
-        (0..threads).map(of_thread).collect()
-    }
-
-    /// Makes the first row one that is marked with a number.
-    pub fn mark(&mut self, number: u64) -> Row {
-        self.rewrite(0, |_, row| *row = Row::marked(row.key, number))
-    }
-
-    /// The key of the row that is marked.
-    pub fn marked_key(&self) -> Key {
-        self.rows[0].key
-    }
-
     /// Picks different rows.
     fn distinct(&mut self, count: usize) -> Vec<usize> {
         assert!(count <= self.rows.len() / 2, "so many would take for ever to pick");
         let mut known = HashSet::new();
         let picks = std::iter::repeat_with(|| self.picks.usize(..self.rows.len()));
         picks.filter(|index| known.insert(*index)).take(count).collect()
-    }
-
-    fn skewed(&mut self) -> Picks {
-        Picks::new(self.rows.len(), self.picks.u64(..))
-    }
-
-    /// Overwrites one of the rows `offset`, `offset + stride`, …
-    fn overwrite(&mut self, offset: usize, stride: usize) -> Row {
-        let choices = (self.rows.len() - offset).div_ceil(stride);
-        let index = offset + stride * self.picks.usize(..choices);
-        self.rewrite(index, |picks, row| picks.fill(&mut row.value))
-    }
-
-    fn rewrite(&mut self, index: usize, change: impl FnOnce(&mut Rng, &mut Row)) -> Row {
-        let row = &mut self.rows[index];
-        self.contents.remove(&row.key, &row.value);
-        change(&mut self.picks, row);
-        self.contents.add(&row.key, &row.value);
-        *row
     }
 }
 

@@ -34,7 +34,7 @@ pub struct Stage<'b> {
     /// Where to put stores.
     pub place: &'b Place,
     /// How much to do.
-    pub sizes: Sizes,
+    pub sizes: &'b Sizes,
     /// Who takes part.
     pub names: &'b [Name],
 }

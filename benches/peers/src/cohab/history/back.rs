@@ -18,7 +18,7 @@ pub fn roll_back(stage: Stage<'_>, commits: usize) -> Result<Series> {
     let series = interleaved(
         &[(Name::Cohab, ())],
         sizes.rounds,
-        |_| source.workload.borrow_mut().trial_overwrites(sizes.rolled_back),
+        |_| source.workload.borrow_mut().trial_overwrites(sizes.rolled_back()),
         |_, (), rows| {
             let before = source.store().snapshot()?;
             let (to, was) = (before.version(), held(&before)?);

@@ -98,10 +98,10 @@ pub fn at(stage: Stage<'_>, rows_each: usize) -> Result<Series> {
             place.sync()?;
             let present = past.source.store().snapshot()?;
             let watch = Stopwatch::start();
-            for _ in 0..sizes.ats {
+            for _ in 0..sizes.ats() {
                 black_box(present.at(past.version)?.namespace(NAMESPACE)?.id());
             }
-            let round = watch.stop_now(Done::operations(sizes.ats));
+            let round = watch.stop_now(Done::operations(sizes.ats()));
             past.check_changed(&present.at(past.version)?)?;
             Ok(round)
         },
