@@ -99,6 +99,12 @@ pub const SAFETY_AGE_MAX: Duration = Duration::from_hours(24 * 7);
 /// How long the log is kept for a follower that has not been heard of.
 pub const FOLLOWER_AGE_MAX: Duration = Duration::from_hours(24 * 7);
 
+/// How often a follower leaves word of where it is, at the most.
+pub const FOLLOWER_NOTE: Duration = Duration::from_secs(1);
+
+/// How often a follower compares what both sides say their namespaces hold; and leaves word at the least.
+pub const FOLLOWER_AUDIT: Duration = Duration::from_mins(1);
+
 /// How much memory the engine may use for pages, unless the store is opened with another budget.
 pub const CACHE_BYTES: usize = 64 << 20;
 

@@ -127,11 +127,11 @@ impl Net {
                 }
             }
             Item::Metadata { namespace, before, after } if wants(*namespace) => {
-                let copy = |bytes: &Option<&serde_bytes::Bytes>| bytes.map(|b| Bytes::copy_from_slice(b));
+                let copy = |bytes: Option<&serde_bytes::Bytes>| bytes.map(|b| Bytes::copy_from_slice(b));
                 let record = &mut self.namespaces.entry(*namespace).or_default().record;
                 match record {
-                    Some(record) => record.after = copy(after),
-                    None => *record = Some(NetRecord { before: copy(before), after: copy(after) }),
+                    Some(record) => record.after = copy(*after),
+                    None => *record = Some(NetRecord { before: copy(*before), after: copy(*after) }),
                 }
             }
             Item::Unrecorded { namespace, .. } if wants(*namespace) => {
@@ -160,12 +160,8 @@ impl Net {
             known.after = after;
             return;
         }
-        let before = match *change {
-            Change::Insert { .. } => None,
-            Change::Update { before, before_version, .. } | Change::Delete { before, before_version, .. } => {
-                Some(image(before_version, before, sides != Sides::After))
-            }
-        };
+        let before = change.before().zip(change.before_version());
+        let before = before.map(|(value, version)| image(version, value, sides != Sides::After));
         *bytes += change.key().len() as u64;
         changes.insert(change.key().into(), NetChange { before, after });
     }
@@ -256,8 +252,9 @@ mod tests {
                     Some(value) => state.insert(*key, *value),
                     None => state.remove(key),
                 };
-                let (key, before_version) = (&[*key][..], Version::new(1));
-                let change = match (&before.map(|b| [b]), &after.map(|a| [a])) {
+                let (key, before_version) = (&[*key], Version::new(1));
+                let (before, after) = (before.map(|b| [b]), after.map(|a| [a]));
+                let change = match (&before, &after) {
                     (None, Some(value)) => Change::Insert { key, value },
                     (Some(before), Some(value)) => Change::Update { key, before, before_version, value },
                     (Some(before), None) => Change::Delete { key, before, before_version },

@@ -246,8 +246,9 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
             let (tx, open) = commit.split(id);
             let Some(stored) = tx.remove(DATA, &row)? else { return Ok(false) };
             let (before_version, before) = split_value(stored);
-            open.contents.remove(key, before);
+            // Before the contents change, of which it notes what they were.
             let record = ledger.touch(open, key);
+            open.contents.remove(key, before);
             if open.record.metadata.history == History::Full {
                 record.change(id, Change::Delete { key, before, before_version });
             } else {

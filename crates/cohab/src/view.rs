@@ -39,6 +39,10 @@ impl<'s> NamespaceView<'s> {
         self.id
     }
 
+    pub(crate) fn state(&self) -> &'s State {
+        self.state
+    }
+
     /// Returns what people say about it.
     pub fn metadata(&self) -> &Metadata {
         &self.namespace.record.metadata

@@ -14,6 +14,7 @@ mod damage;
 mod faults;
 mod fences;
 mod files;
+mod follow;
 mod forks;
 mod freshness;
 mod gate;
