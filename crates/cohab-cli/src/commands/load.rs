@@ -155,6 +155,9 @@ fn summary(done: &Done) -> Record<'_> {
             record = record.with(name, count);
         }
     }
-    let snapshot = over.as_ref().map(|(_, over)| over.snapshot.as_str());
-    record.with("bytes", loaded.bytes).with("snapshot", snapshot)
+    record = record.with("bytes", loaded.bytes);
+    match over {
+        Some((_, over)) => record.with("snapshot", over.snapshot.as_str()),
+        None => record,
+    }
 }

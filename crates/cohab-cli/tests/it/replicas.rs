@@ -146,7 +146,7 @@ fn what_does_not_lead_on_is_refused_and_changes_nothing() {
         let refused = replica.feed(&flipped, json);
         assert!(matches!(refused.code, Some(4 | 5)), "byte {at}: {refused:?}");
     }
-    refused(&replica, b"", 2, "invalid_input");
+    refused(&replica, b"", 4, "corrupt");
     refused(&replica, b"{\"put\":{}}\n", 2, "invalid_input");
     apply(&replica, &third).done();
     equal(&replica, &source);
