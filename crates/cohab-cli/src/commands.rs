@@ -8,10 +8,13 @@ mod completions;
 mod count;
 mod del;
 mod delta;
+mod diff;
 mod dirs;
 mod doctor;
 mod dump;
+mod follow;
 mod get;
+mod history;
 mod hold;
 mod info;
 mod init;
@@ -103,6 +106,9 @@ pub(crate) enum Command {
     Delta(delta::Delta),
     Apply(apply::Apply),
     Promote(promote::Promote),
+    Follow(follow::Follow),
+    History(history::History),
+    Diff(diff::Diff),
     Ps(ps::Ps),
     Locks(locks::Locks),
     Dirs(dirs::Dirs),
@@ -144,6 +150,9 @@ impl Command {
             Self::Delta(command) => command.run(session),
             Self::Apply(command) => command.run(session),
             Self::Promote(command) => command.run(session),
+            Self::Follow(command) => command.run(session),
+            Self::History(command) => command.run(session),
+            Self::Diff(command) => command.run(session),
             Self::Ps(command) => command.run(session),
             Self::Locks(command) => command.run(session),
             Self::Dirs(command) => command.run(session),

@@ -12,6 +12,7 @@ use clap::{Args, Subcommand};
 use cohab::NamespaceInfo;
 use serde_json::Value;
 
+use super::diff::DiffOne;
 use super::rollback::RollbackOne;
 use super::{Outcome, committed};
 use crate::session::Session;
@@ -40,6 +41,7 @@ enum Command {
     Purge(drop::Purge),
     Stat(stat::Stat),
     Digest(show::Digest),
+    Diff(DiffOne),
     Rollback(RollbackOne),
 }
 
@@ -57,6 +59,7 @@ impl Namespaces {
             Command::Purge(command) => command.run(session),
             Command::Stat(command) => command.run(session),
             Command::Digest(command) => command.run(session),
+            Command::Diff(command) => command.run(session),
             Command::Rollback(command) => command.run(session),
         }
     }

@@ -15,8 +15,9 @@ use crate::terminal::{Cell, Record};
 /// Remove the oldest records of the log now
 ///
 /// A record goes when any of the bounds that are given is passed; without any, those are that commits trim by on the side:
-/// 100,000 versions, 1 GiB, 30 days. The newest always stays. What a snapshot needs stays as well, and `kept_for` names those
-/// that hold the oldest record; `lapsed` names those that were given up because they held too much, or were too old.
+/// 100,000 versions, 1 GiB, 30 days. The newest always stays. What a snapshot or a follower needs stays as well: `kept_for` and
+/// `followed_by` name those that hold the oldest record; `lapsed` names snapshots that were given up because they held too
+/// much, or were too old.
 /// What was trimmed cannot be read, undone, rolled back to or made a delta from any more.
 #[derive(Debug, Args)]
 pub(super) struct Trim {
@@ -51,12 +52,15 @@ impl Trim {
         let has_lapsed =
             |known: &&NamedSnapshot| !known.kept.is_active() && !before.contains(known.name.as_str());
         let holds = |known: &&NamedSnapshot| known.kept.is_active() && known.kept.version <= oldest;
+        let followers = store.followers().into_iter().filter(|follower| follower.version <= oldest);
+        let followers = followers.map(|follower| Value::from(follower.path.to_string_lossy()));
         let record = Record::new()
             .with("trimmed", trimmed)
             .with("oldest_version", oldest)
             .with("log_bytes", snapshot.log_bytes())
             .with("lapsed", names(all.iter().filter(has_lapsed)))
             .with("kept_for", names(all.iter().filter(holds)))
+            .with("followed_by", followers.collect::<Value>())
             .with("reclaimed", reclaimed);
         session.out.record(&record)?;
         Ok(Exit::Done)
