@@ -109,6 +109,24 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     duration.ok_or_else(|| "expected a number of seconds, such as 2.5".to_owned())
 }
 
+/// Reads a number of bytes.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let factor = match unit.trim() {
+        "" | "B" => Some(1),
+        "k" | "kB" | "KB" => Some(1000),
+        "M" | "MB" => Some(1_000_000),
+        "G" | "GB" => Some(1_000_000_000),
+        "KiB" => Some(1 << 10),
+        "MiB" => Some(1 << 20),
+        "GiB" => Some(1 << 30),
+        _ => None,
+    };
+    let number = number.parse().ok().filter(|number| *number > 0);
+    let bytes = factor.zip(number).and_then(|(factor, number): (u64, u64)| number.checked_mul(factor));
+    bytes.ok_or_else(|| "expected a number of bytes, such as 10MB or 512KiB".to_owned())
+}
+
 /// Reads the name of a namespace.
 pub(crate) fn name(argument: &OsStr) -> Result<Name, Failure> {
     Name::from_bytes(argument.as_encoded_bytes()).map_err(Failure::input)

@@ -105,6 +105,25 @@ pub const FOLLOWER_NOTE: Duration = Duration::from_secs(1);
 /// How often a follower compares what both sides say their namespaces hold; and leaves word at the least.
 pub const FOLLOWER_AUDIT: Duration = Duration::from_mins(1);
 
+/// How many keys, or records of the log, a verification reads from one snapshot, unless it is told otherwise.
+pub const VERIFY_SLICE_KEYS: u64 = 20_000;
+
+/// How many bytes a verification reads from one snapshot, unless it is told otherwise.
+pub const VERIFY_SLICE_BYTES: u64 = 8 << 20;
+
+/// How often a verification begins a namespace again, because the log does not tell what has changed in it meanwhile,
+/// before it keeps one snapshot until it is through with it.
+pub const VERIFY_RESTARTS_MAX: u32 = 3;
+
+/// How many damaged places of a namespace, or of the log, a verification goes on behind.
+pub const VERIFY_PLACES_MAX: u32 = 16;
+
+/// How many bytes of keys a verification takes from the log to find which keys are wrong.
+pub const VERIFY_EXPECTED_BYTES_MAX: usize = 64 << 20;
+
+/// The longest time that one step of a verification waits for its rate.
+pub const VERIFY_PAUSE_MAX: Duration = Duration::from_secs(1);
+
 /// How much memory the engine may use for pages, unless the store is opened with another budget.
 pub const CACHE_BYTES: usize = 64 << 20;
 
@@ -117,6 +136,10 @@ pub const CATCH_UP_VERSIONS_MAX: u64 = 4096;
 
 /// How many bytes of the log's records it reads for that, at the most.
 pub const CATCH_UP_BYTES_MAX: usize = 4 << 20;
+
+/// How many bytes of changes a view takes together before it is folded anew instead, at the least. Where the namespaces
+/// that it is made of are larger than half of that, it is twice what they hold.
+pub const VIEW_CHANGES_BYTES_MIN: u64 = 1 << 20;
 
 /// How many keys a prefetch reads from one snapshot.
 pub const PREFETCH_STEP_KEYS: usize = 1000;

@@ -119,7 +119,7 @@ impl Snapshot {
             let message = format!("version {from} is not there; the last one is {}", root.version);
             return Err(Error::new(Kind::NotFound, message));
         }
-        let chain = if from == Version::ZERO {
+        let chain = if from == Version::ZERO && kind == DeltaKind::Coalesced {
             Chain::START
         } else if from.next() < root.log_oldest {
             return Err(Error::too_old(from, Version::new(root.log_oldest.get() - 1)));

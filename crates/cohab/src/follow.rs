@@ -139,7 +139,8 @@ impl Follower {
             self.note(from, false);
             return Ok(Followed::Current(snapshot.token()));
         }
-        let followed = self.apply(&snapshot, at, from)?;
+        let followed =
+            self.apply(&snapshot, at, from).map_err(|error| self.explain(error, &snapshot, from))?;
         self.audit(&snapshot)?;
         self.note(to.version, false);
         if self.replica.snapshot()?.purged_namespaces()? > 0 {
@@ -178,6 +179,22 @@ impl Follower {
         Ok(Followed::Whole { because, applied: self.replica.apply_pieces(&header, pieces)? })
     }
 
+    /// Says of a replica that has diverged where it has.
+    fn explain(&self, error: Error, source: &Snapshot, from: Version) -> Error {
+        if error.kind() != Kind::Diverged {
+            return error;
+        }
+        let compared = source.at(from).and_then(|source| self.replica.snapshot()?.compare(&source));
+        match compared.ok().and_then(|differences| differences.into_iter().next()) {
+            Some(first) => {
+                let message =
+                    format!("the replica does not hold what its source did at version {from}: {first}");
+                error.because(message)
+            }
+            None => error,
+        }
+    }
+
     /// Returns where the replica is.
     fn position(&self) -> Result<Option<Position>> {
         position(&self.replica.snapshot()?.state().root, self.source.id())
@@ -201,27 +218,9 @@ impl Follower {
         if self.audited.is_some_and(|audited| audited.elapsed() < FOLLOWER_AUDIT) {
             return Ok(());
         }
-        let replica = self.replica.snapshot()?;
-        let ids = |snapshot: &Snapshot| -> Result<Vec<_>> {
-            let mut ids = snapshot.namespace_ids()?.collect::<Result<Vec<_>>>()?;
-            ids.sort_unstable();
-            Ok(ids)
-        };
-        let (theirs, ours) = (ids(source)?, ids(&replica)?);
-        let diverged =
-            |what: String| Error::new(Kind::Diverged, what).hint("make a new replica in another place");
-        if theirs != ours {
-            return Err(diverged("the replica has other namespaces than its source".to_owned()));
-        }
-        for id in theirs {
-            let (theirs, ours) = (source.namespace_by_id(id)?.info(), replica.namespace_by_id(id)?.info());
-            let held = |it: &crate::NamespaceInfo| (it.keys, it.bytes, it.digest);
-            if held(&theirs) != held(&ours) || theirs.name != ours.name {
-                let (name, theirs, ours) = (&theirs.name, theirs.digest, ours.digest);
-                return Err(diverged(format!(
-                    "namespace `{name}` of the replica has digest {ours}, and of the source {theirs}"
-                )));
-            }
+        if let Some(first) = self.replica.snapshot()?.compare(source)?.first() {
+            let message = format!("the replica does not hold what its source does: {first}");
+            return Err(Error::new(Kind::Diverged, message).hint("make a new replica in another place"));
         }
         self.audited = Some(Instant::now());
         Ok(())

@@ -9,7 +9,7 @@ use cohab_namespace::catalog::{
 use cohab_namespace::{Contents, Metadata, Operation, Record, Update};
 
 use crate::commit::{Open, no_namespace};
-use crate::layout::CATALOG;
+use crate::layout::{CATALOG, DATA, DataRange};
 use crate::snapshot::catalog_range;
 use crate::view::Direction;
 use crate::{Error, Kind, Name, NamespaceInfo, Result, Transaction};
@@ -256,6 +256,10 @@ impl Transaction<'_, '_> {
                 if before.is_some() {
                     commit.open(id).record = after;
                 } else {
+                    // A replica whose source was put back from a copy may meet an identity again.
+                    if commit.tx.remove(CATALOG, &reclaim_key(id))?.is_some() {
+                        commit.tx.remove_first(DATA, DataRange::all(id).bounds(), usize::MAX, |_, _| {})?;
+                    }
                     commit.tx.insert(CATALOG, &contents_key(id), &[&Contents::EMPTY.encode()])?;
                     commit.keep(Open::new(after, Contents::EMPTY, &commit.inner.caches));
                 }

@@ -9,9 +9,10 @@ use cohab_log::{Chain, Change, Header, RecordWriter, Summary};
 use cohab_namespace::{Contents, History};
 
 use crate::commit::{Commit, Open};
+use crate::entries::{Range, Value};
 use crate::layout::{DATA, DataRange, LOG, check_value, data_key, prefix_end, split_value, version_prefix};
 use crate::range::KeyRange;
-use crate::view::{Direction, Range, Value};
+use crate::view::Direction;
 use crate::{Error, Fence, Result};
 
 /// An open transaction, handed to the closure of [`Store::write`](crate::Store::write).

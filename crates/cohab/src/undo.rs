@@ -3,7 +3,7 @@
 use cohab_core::{Name, NamespaceId, Version};
 use cohab_log::{Net, NetNamespace, Sides};
 use cohab_namespace::catalog::{Stored, kept_key};
-use cohab_namespace::{Kept, Operation, Purpose, Record};
+use cohab_namespace::{History, Kept, Operation, Purpose, Record};
 
 use crate::commit::no_namespace;
 use crate::kept::{self, NamedSnapshot};
@@ -48,8 +48,14 @@ impl Transaction<'_, '_> {
     pub fn rollback_namespace(&mut self, name: impl AsRef<str>, to: Version) -> Result<RolledBack> {
         let name = name.as_ref();
         let id = self.commit.require(name)?;
-        self.begin_rollback(|| format!("roll back `{name}` to version {to}"))?;
-        let snapshot_of = self.net_since(to, Net::new(Sides::Both).only(id))?;
+        self.going_back(
+            || format!("roll back `{name}` to version {to}"),
+            |transaction| transaction.roll_back_one(id, name, to),
+        )
+    }
+
+    fn roll_back_one(&mut self, id: NamespaceId, name: &str, to: Version) -> Result<RolledBack> {
+        let since = self.net_since(to, Net::new(Sides::Both).only(id))?;
         let created = self.commit.open(id).record.created;
         if created > to {
             let message = format!("namespace `{name}` was made by version {created}, after version {to}");
@@ -57,11 +63,10 @@ impl Transaction<'_, '_> {
                 Error::new(Kind::NotFound, message).hint("`cohab ns drop` drops it, and can be undone")
             );
         }
+        let changed = since.namespace(id);
+        refuse_lost(id, changed)?;
         let snapshot = self.safeguard(Operation::RollBack, Some(id))?;
-        let changes = match snapshot_of.namespace(id) {
-            Some(namespace) => self.revert(id, namespace)?,
-            None => 0,
-        };
+        let changes = changed.map_or(Ok(0), |namespace| self.revert(id, namespace))?;
         Ok(RolledBack { changes, namespaces: 0, snapshot })
     }
 
@@ -75,8 +80,10 @@ impl Transaction<'_, '_> {
     /// [`Kind::TooOld`]; [`Kind::NoHistory`] if what a namespace held is not known; [`Kind::Conflict`] if a namespace that
     /// would be dropped is protected.
     pub fn rollback(&mut self, to: Version) -> Result<RolledBack> {
-        self.begin_rollback(|| format!("roll back to version {to}"))?;
-        self.roll_back_store(to, Operation::RollBack)
+        self.going_back(
+            || format!("roll back to version {to}"),
+            |transaction| transaction.roll_back_store(to, Operation::RollBack),
+        )
     }
 
     fn roll_back_store(&mut self, to: Version, operation: Operation) -> Result<RolledBack> {
@@ -84,16 +91,15 @@ impl Transaction<'_, '_> {
         let (version, now) = (self.version(), self.commit.now);
         let mut records = Vec::new();
         for (id, namespace) in net.namespaces() {
-            if let Some(error) = lost(id, namespace).filter(|_| !namespace.is_new()) {
-                return Err(error);
-            }
+            refuse_lost(id, Some(namespace).filter(|namespace| !namespace.is_new()))?;
             let Some(record) = namespace.record.as_ref().filter(|_| !namespace.is_purged()) else { continue };
             let present = self.commit.load(id)?;
             let earlier = match &record.before {
                 Some(before) => {
                     let earlier = Record::decode(before)?;
+                    // When it was dropped decides which one of a name comes back first.
                     let is_same = earlier.metadata == present.record.metadata
-                        && earlier.dropped.is_some() == present.record.dropped.is_some();
+                        && earlier.dropped == present.record.dropped;
                     (!is_same).then_some(earlier)
                 }
                 None if present.record.dropped.is_some() => None,
@@ -132,20 +138,31 @@ impl Transaction<'_, '_> {
         let undone: Vec<_> =
             all.iter().filter(is_open).filter(|known| known.kept.version == before).cloned().collect();
         let what: Vec<_> = undone.iter().map(NamedSnapshot::purpose).collect();
-        self.begin_rollback(|| cut(format!("undo to {}", what.join(", "))))?;
-        let mut changes = 0;
-        for known in &undone {
-            changes += self.undo_one(known)?;
-        }
+        self.going_back(
+            || format!("undo to {}", what.join(", ")),
+            |transaction| {
+                let mut changes = 0;
+                for known in &undone {
+                    changes += transaction.undo_one(known)?;
+                }
+                undone.iter().try_for_each(|known| transaction.note_undone(&known.name))?;
+                Ok(Undone { undone: undone.clone(), changes })
+            },
+        )
+    }
+
+    /// Notes that what a snapshot was taken before has been undone.
+    fn note_undone(&mut self, name: &Name) -> Result<()> {
         let version = self.version();
-        for known in &undone {
-            let mut row: Kept = known.kept.clone();
-            if let Purpose::Safety(safety) = &mut row.purpose {
-                safety.undone = Some(version);
-            }
-            self.commit.tx.insert(CATALOG, &kept_key(&known.name), &[&row.encode()])?;
+        // As it is by now: it may have made room for those that were just taken.
+        let Some(row) = self.commit.tx.get(CATALOG, &kept_key(name))? else { return Ok(()) };
+        let mut kept = Kept::decode(&row)?;
+        drop(row);
+        if let Purpose::Safety(safety) = &mut kept.purpose {
+            safety.undone = Some(version);
         }
-        Ok(Undone { undone, changes })
+        self.commit.tx.insert(CATALOG, &kept_key(name), &[&kept.encode()])?;
+        Ok(())
     }
 
     fn undo_one(&mut self, known: &NamedSnapshot) -> Result<u64> {
@@ -187,17 +204,35 @@ impl Transaction<'_, '_> {
                 .hint(format!("`cohab ns rollback {name} --to {before}` undoes that, too")));
         }
         let net = self.net_since(before, Net::new(Sides::Both).only(id))?;
+        let changed = net.namespace(id);
+        refuse_lost(id, changed)?;
         self.safeguard(Operation::Undo, Some(id))?;
-        net.namespace(id).map_or(Ok(0), |namespace| self.revert(id, namespace))
+        changed.map_or(Ok(0), |namespace| self.revert(id, namespace))
     }
 
-    /// Labels the transaction, unless the application has, and refuses one that has changed something already: the log
-    /// does not tell of it yet.
-    fn begin_rollback(&mut self, label: impl FnOnce() -> String) -> Result<()> {
+    /// Runs something that goes back under a label, unless the application gave one. Refuses a transaction that has
+    /// changed something already: the log does not tell of it yet. Of what is itself refused nothing is left.
+    fn going_back<T>(
+        &mut self,
+        label: impl FnOnce() -> String,
+        f: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
         if self.ledger.has_begun() {
             return Err(Error::invalid("a roll-back comes first in its transaction"));
         }
-        if self.ledger.is_labelled() { Ok(()) } else { self.label(cut(label())) }
+        let is_labelled = self.ledger.is_labelled();
+        if !is_labelled {
+            self.label(cut(label()))?;
+        }
+        let done = f(self);
+        if done.is_err() {
+            if self.ledger.has_begun() {
+                self.commit.broken = true;
+            } else if !is_labelled {
+                self.label("")?;
+            }
+        }
+        done
     }
 
     /// Takes together what has changed since a version.
@@ -216,10 +251,15 @@ impl Transaction<'_, '_> {
 
     /// Gives the keys of a namespace their earlier values, and returns how many.
     fn revert(&mut self, id: NamespaceId, namespace: &NetNamespace) -> Result<u64> {
-        if let Some(error) = lost(id, namespace) {
-            return Err(error);
-        }
-        self.commit.load(id)?;
+        // In the log even if the namespace's history is off, so that this can be undone.
+        let open = self.commit.load(id)?;
+        let history = std::mem::replace(&mut open.record.metadata.history, History::Full);
+        let done = self.revert_keys(id, namespace);
+        self.commit.open(id).record.metadata.history = history;
+        done
+    }
+
+    fn revert_keys(&mut self, id: NamespaceId, namespace: &NetNamespace) -> Result<u64> {
         let mut changes = 0;
         for (key, change) in namespace.changes().filter(|(_, change)| !change.is_undone()) {
             match &change.before {
@@ -230,6 +270,11 @@ impl Transaction<'_, '_> {
         }
         Ok(changes)
     }
+}
+
+/// Refuses to go back to what is not known.
+fn refuse_lost(id: NamespaceId, namespace: Option<&NetNamespace>) -> Result<()> {
+    namespace.and_then(|namespace| lost(id, namespace)).map_or(Ok(()), Err)
 }
 
 /// Cuts a text to the length of a label.

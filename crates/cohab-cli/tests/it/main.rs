@@ -25,4 +25,5 @@ mod support;
 mod transactions;
 mod trimming;
 mod undoing;
+mod verifying;
 mod watching;
