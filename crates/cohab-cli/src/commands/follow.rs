@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::interrupt::{self, Signal, Then};
 use crate::report;
 use crate::session::Session;
-use crate::terminal::Record;
+use crate::terminal::{Record, is_output_closed};
 
 /// Keep a replica of a store in step with it, until interrupted
 ///
@@ -75,7 +75,7 @@ impl Follow {
                     if self.once {
                         return Ok(Exit::Done);
                     }
-                    wait(session, &follower, &is_over)?;
+                    wait(&follower, &is_over)?;
                 }
                 Ok(Followed::Delta { from, applied }) => {
                     let record = Record::new().with("event", "delta").with("from", from);
@@ -126,10 +126,10 @@ impl Follow {
 }
 
 /// Waits for something new, or for the end.
-fn wait(session: &Session, follower: &Follower, is_over: &AtomicBool) -> Result<(), Failure> {
+fn wait(follower: &Follower, is_over: &AtomicBool) -> Result<(), Failure> {
     while !is_over.load(Ordering::Relaxed) {
         match follower.wait(TICK) {
-            Ok(false) if session.out.is_closed() => is_over.store(true, Ordering::Relaxed),
+            Ok(false) if is_output_closed() => is_over.store(true, Ordering::Relaxed),
             Ok(false) => {}
             Ok(true) => return Ok(()),
             // What that means for the replica, the next step tells.

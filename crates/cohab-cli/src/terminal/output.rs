@@ -72,22 +72,6 @@ impl Output {
         self.out.write_all(bytes).map_err(|error| Failure::output(&error))
     }
 
-    /// Returns whether the reader of a pipe has gone, which otherwise only shows when there is something to print.
-    #[cfg_attr(not(unix), expect(clippy::unused_self, reason = "there is no way to tell"))]
-    pub(crate) fn is_closed(&self) -> bool {
-        #[cfg(unix)]
-        {
-            use rustix::event::{PollFd, PollFlags, Timespec, poll};
-            let stdout = io::stdout();
-            let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
-            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-            let told = poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0);
-            told && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
-        }
-        #[cfg(not(unix))]
-        false
-    }
-
     /// Hands over everything that was printed.
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         self.out.flush().map_err(|error| Failure::output(&error))

@@ -7,6 +7,7 @@ use clap::Args;
 use cohab::{NamedSnapshot, Retention, Snapshot};
 use serde_json::Value;
 
+use crate::arguments::bytes;
 use crate::commands::{Exit, Outcome};
 use crate::interrupt;
 use crate::session::Session;
@@ -24,8 +25,8 @@ pub(super) struct Trim {
     /// How many versions to keep
     #[arg(long, value_name = "N")]
     keep: Option<u64>,
-    /// How many bytes of records to keep
-    #[arg(long, value_name = "BYTES")]
+    /// How many bytes of records to keep, such as 100MB
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
     keep_bytes: Option<u64>,
     /// Up to which age to keep records, such as 12h or 7d
     #[arg(long, value_name = "AGE", value_parser = age)]
