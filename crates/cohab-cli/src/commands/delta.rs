@@ -86,8 +86,12 @@ fn explain(error: cohab::Error, from: Version) -> Failure {
     failure
 }
 
-/// Writes a file beside the one that is meant, and gives it its name when it is complete and durable.
+/// Writes a file beside the one that is meant, and gives it its name when it is complete and durable. A device or a named
+/// pipe is written to, and not replaced.
 fn put_in_place(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if path.metadata().is_ok_and(|there| !there.is_file()) {
+        return File::options().write(true).open(path)?.write_all(bytes);
+    }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(parent)?;
     file.write_all(bytes)?;

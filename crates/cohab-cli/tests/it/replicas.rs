@@ -168,6 +168,16 @@ fn a_delta_goes_into_a_file_or_a_pipe() {
     replica.run([&"apply".into(), &file]).done();
     equal(&replica, &source);
 
+    source.run(["delta", "--from", "0", "--out", "."]).fails(2, "writing the delta to . failed");
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        // Into what is no file, if at all, and not in its place.
+        let link = source.path("full");
+        std::os::unix::fs::symlink("/dev/full", &link).unwrap();
+        source.run(["delta", "--from", "0", "--out", "full"]).fails(74, "writing the delta to full failed");
+        assert!(fs::metadata(&link).unwrap().file_type().is_char_device());
+    }
     source.run(["delta", "--from", "0", "--out", "no/such/dir/delta"]).fails(1, "no/such/dir/delta failed");
     source.run(["delta", "--from", "9", "--to", "5"]).fails(2, "version 9 is later than version 5");
     source.run(["delta", "--from", "99"]).fails(1, "version 99 is not there");
