@@ -127,10 +127,10 @@ impl<'s> NamespaceView<'s> {
         // An expired snapshot reads no more, whatever the cache could tell.
         self.state.engine()?;
         let at = At { version: self.state.root.version, changed: self.namespace.contents.data_version };
-        let space = self
-            .namespace
-            .space
-            .get_or_init(|| self.state.caches.space(&self.namespace.record, self.state, at));
+        let space = self.namespace.space.get_or_init(|| {
+            let name = self.namespace.record.metadata.name.as_str();
+            self.state.caches.space(self.id, name, self.state, at)
+        });
         if space.horizon() < at.version {
             caches::catch_up(space, self.state, self.id, at);
         }
