@@ -164,7 +164,8 @@ fn print_with(
     }
     session.out.record(&record)?;
     let differs = differs.unwrap_or_default();
-    if !is_json && !(report.is_sound() && differs.is_empty()) {
+    let is_as_it_should_be = report.is_sound() && differs.is_empty();
+    if !is_json && !is_as_it_should_be {
         session.out.flush()?;
         for difference in report.differences.iter().chain(differs) {
             tell(&format!("{difference}\n"));
