@@ -24,7 +24,7 @@ use crate::terminal::Format;
     propagate_version = false,
     subcommand_required = true,
     after_long_help = "Exit codes: 0 done, 1 not found or a difference found, 2 wrong usage or bad input, 3 busy, \
-                       4 corrupt, 5 unknown format, 6 needs recovery, 7 too old or not in time, 8 conflict, \
+                       4 corrupt, 5 unknown format, 6 needs recovery, 7 too old, not recorded or not in time, 8 conflict, \
                        9 overtaken or replaced, 74 the system refused, 130 interrupted."
 )]
 pub(crate) struct Arguments {

@@ -122,7 +122,7 @@ impl Snapshot {
     ///
     /// let past = store.snapshot()?.at(before)?;
     /// assert_eq!(past.get("flags", "dark-mode")?.as_deref(), Some(&b"off"[..]));
-    /// # Ok::<(), cohab::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors

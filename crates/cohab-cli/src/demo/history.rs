@@ -67,10 +67,10 @@ fn replicate(stage: &mut Stage) -> Result<String, Failure> {
         Ok(())
     })?;
     let begin = Instant::now();
-    let followed = follower.catch_up()?;
+    let step = follower.catch_up()?;
     let refreshed = begin.elapsed();
-    let Followed::Delta { applied, .. } = followed else {
-        return Err(Failure::unexpected(format!("it was not brought up by a delta: {followed:?}")));
+    let Followed::Delta { applied, .. } = step else {
+        return Err(Failure::unexpected(format!("it was not brought up by a delta: {step:?}")));
     };
     ensure(applied.changes == CHANGES as u64, || format!("{} keys were applied", applied.changes))?;
     ensure_same(stage)?;
@@ -141,12 +141,12 @@ impl Following {
 fn follow(stage: &mut Stage) -> Result<String, Failure> {
     let next = stage.snapshot()?.namespace(NAMESPACE)?.prefix("commit/")?.count() as u64;
     let mut writer = Writer::start(stage, next)?;
-    let mut followed = 0;
+    let mut kills = 0;
     for _ in 0..KILLS {
         let mut following = Following::start(stage)?;
         let (_, version) = writer.acknowledgements(15)?[14];
         following.reaches(stage, version.get())?;
-        followed += 1;
+        kills += 1;
         // It is killed here, in the middle of its work.
         drop(following);
     }
@@ -159,9 +159,7 @@ fn follow(stage: &mut Stage) -> Result<String, Failure> {
     let report = follower.replica().snapshot()?.verify(|_| interrupt::check_in_callback())?;
     ensure(report.is_sound(), || format!("verification found: {}", report.differences[0]))?;
     let version = last.map_or_else(String::new, |version| format!(" to version {version}"));
-    Ok(format!(
-        "{followed} kills; went on where it was each time{version}, without a copy; all digests equal"
-    ))
+    Ok(format!("{kills} kills; went on where it was each time{version}, without a copy; all digests equal"))
 }
 
 fn roll_back(stage: &mut Stage) -> Result<String, Failure> {
