@@ -115,6 +115,13 @@ pub(crate) struct Safety {
     pub(crate) lapsed: bool,
 }
 
+impl Safety {
+    /// Whether the log keeps nothing for it any more.
+    fn is_over(&self) -> bool {
+        self.lapsed || self.undone.is_some()
+    }
+}
+
 /// Everything that there ever was.
 #[derive(Clone, Debug)]
 pub(crate) struct Chronicle {
@@ -314,6 +321,25 @@ impl Chronicle {
         Ok(self.revert(draft, id, to))
     }
 
+    /// Whether a namespace holds what it held, as far as the log knows.
+    fn is_same_data(&self, id: NamespaceId, version: Version) -> bool {
+        let (then, now) = (self.at(version).namespaces.get(&id), self.tip().namespaces.get(&id));
+        let values = |ns: Option<&Arc<Ns>>| -> Option<Vec<_>> {
+            Some(ns?.entries.iter().map(|(key, (_, value))| (key.clone(), value.clone())).collect())
+        };
+        !self.is_lost(id, version, self.version()) && values(then) == values(now)
+    }
+
+    /// Whether everything is as it was.
+    fn is_same_store(&self, version: Version) -> bool {
+        let (then, now) = (&self.at(version).namespaces, &self.tip().namespaces);
+        let is_same = |(id, now): (&NamespaceId, &Arc<Ns>)| {
+            then.get(id).is_some_and(|then| then.metadata == now.metadata && then.dropped == now.dropped)
+                && self.is_same_data(*id, version)
+        };
+        then.len() == now.len() && now.iter().all(is_same)
+    }
+
     /// Returns the version before what was undone, and how many keys changed.
     pub(crate) fn undo(&self, draft: &mut Draft) -> Done<(Version, u64)> {
         let is_moot = |safety: &Safety| {
@@ -336,7 +362,7 @@ impl Chronicle {
         let mut changes = 0;
         for row in &rows {
             let Some(id) = row.namespace else {
-                if self.version() != by {
+                if !self.is_same_store(by) {
                     return Err(Kind::Conflict);
                 }
                 changes += self.roll_back_store(draft, before, Operation::Undo)?.0;
@@ -354,7 +380,7 @@ impl Chronicle {
             if ns.dropped.is_some() {
                 return Err(Kind::NotFound);
             }
-            if self.tip().namespaces[&id].data_version > by {
+            if !self.is_same_data(id, by) {
                 return Err(Kind::Conflict);
             }
             if self.is_lost(id, before, self.version()) {
@@ -436,13 +462,13 @@ impl Draft {
         }
         let over = |is_lapsed: bool| {
             let versions: BTreeSet<_> =
-                self.safeties.iter().filter(|it| it.lapsed == is_lapsed).map(|it| it.before).collect();
+                self.safeties.iter().filter(|it| it.is_over() == is_lapsed).map(|it| it.before).collect();
             versions.into_iter().rev().nth(MAX)
         };
         let (lapses, goes) = (over(false), over(true));
-        self.safeties.retain(|it| !it.lapsed || goes.is_none_or(|bound| it.before > bound));
+        self.safeties.retain(|it| !it.is_over() || goes.is_none_or(|bound| it.before > bound));
         for it in &mut self.safeties {
-            it.lapsed |= lapses.is_some_and(|bound| it.before <= bound);
+            it.lapsed |= !it.is_over() && lapses.is_some_and(|bound| it.before <= bound);
         }
     }
 
@@ -927,7 +953,7 @@ impl World {
                     operation: safety.operation,
                     namespace: safety.namespace,
                     undone: safety.undone,
-                    lapsed: !it.kept.is_active(),
+                    lapsed: it.kept.lapsed.is_some(),
                 })
             })
             .collect();
