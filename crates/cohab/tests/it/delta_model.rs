@@ -8,7 +8,9 @@ use cohab::{
     Applied, Delta, DeltaKind, Error, History, Kind, Mapping, Result, Retention, Snapshot, Store, Upstream,
     Version,
 };
+use cohab_engine::Table;
 use cohab_log::{DeltaReader, DeltaWriter, Piece};
+use cohab_namespace::catalog::{ROOT_KEY, Root, Stored};
 use cohab_testkit::{Failure, Faults};
 
 use crate::chronicle::{Chronicle, May, Ns, Op, Seed, World, seeds};
@@ -465,7 +467,8 @@ fn a_source_whose_history_was_rewritten_is_noticed() -> Result<()> {
     refused(&late.store, &delta(&world, 0, 6, Coalesced), Kind::Diverged);
     refused(&late.store, &delta(&world, 4, 6, Coalesced), Kind::Diverged);
     refused(&late.store, &delta(&world, 6, 6, Coalesced), Kind::Diverged);
-    world.write_ops(&[put("b", 5, 5)]);
+    // Nothing of what this changes has become another in the meantime: the history alone tells.
+    world.write_ops(&[Op::Describe("d".into(), "told".into())]);
     for kind in [Coalesced, Complete] {
         refused(&late.store, &delta(&world, 6, 7, kind), Kind::Diverged);
         refused(&late.store, &delta(&world, 5, 7, kind), Kind::Gap);
@@ -767,4 +770,68 @@ fn a_failed_sync_leaves_a_replica_before_or_after() -> Result<()> {
     let syncs = fail_every_operation(|faults, k| faults.fail_sync(k, Failure::Once), Complete)?;
     assert!(syncs >= 2, "only {syncs} syncs were failed");
     fail_every_operation(|faults, k| faults.fail_sync(k, Failure::ForEver), Coalesced).map(drop)
+}
+
+/// Changes the store's own row, as no program does.
+fn tamper(path: &std::path::Path, f: impl FnOnce(&mut Root)) {
+    const CATALOG: Table = Table::new(1, "catalog");
+    const TABLES: &[Table] = &[Table::new(0, "data"), CATALOG, Table::new(2, "log")];
+    let options = cohab_engine::Options::new(TABLES).create(false);
+    let engine = cohab_engine::Engine::open(&path.join("store.redb"), options).expect("is there");
+    engine
+        .write(|tx| {
+            let row = tx.get(CATALOG, ROOT_KEY)?.map(|row| Root::decode(&row));
+            let mut root = row.expect("is there").expect("is one");
+            f(&mut root);
+            tx.insert(CATALOG, ROOT_KEY, &[&root.encode()]).map(drop)
+        })
+        .map_err(|error: cohab_engine::Error| error)
+        .expect("can be written");
+}
+
+/// As by a program that knows nothing of replicas.
+#[test]
+fn a_replica_that_somebody_wrote_to_is_noticed() -> Result<()> {
+    let (mut world, replica) = pair(v(2));
+    replica.store.apply(&delta(&world, 2, 3, Coalesced))?;
+    let next = delta(&world, 3, 4, Coalesced);
+    let path = replica.store.path().to_owned();
+    let Replica { store, _scratch, .. } = replica;
+    drop(store);
+    // The versions that its own row tells of are not the ones that deltas have made.
+    tamper(&path, |root| {
+        root.upstream.as_mut().expect("is one").local = v(1);
+    });
+    let store = options().register(false).open(&path)?;
+    let error = refused(&store, &next, Kind::Diverged);
+    assert!(error.to_string().contains("versions 2 to 2"), "{error}");
+    world.write_ops(&[put("b", 9, 9)]);
+    refused(&store, &delta(&world, 0, 5, Coalesced), Kind::Diverged);
+    assert_eq!(store.write(|tx| tx.put("b", "k", "v")).map_err(|it| it.kind()).err(), Some(Kind::ReadOnly));
+    Ok(())
+}
+
+/// Identities go on from those of the source, also where the last ones are gone.
+#[test]
+fn a_promoted_replica_hands_out_identities_that_were_never_there() -> Result<()> {
+    for kind in [Coalesced, Complete] {
+        let (mut world, mut replica) = pair(v(2));
+        world.write_ops(&[create("x"), put("x", 1, 1)]);
+        let last = world.store.snapshot()?.namespace("x")?.id();
+        world.write_ops(&[drop_all("x"), Op::Purge("x".into())]);
+        if kind == Coalesced {
+            // What came and went is nobody's business.
+            altered(&delta(&world, 2, 6, kind), |_, piece, write| {
+                assert!(!matches!(piece, Piece::Record { namespace, .. } if namespace == last));
+                write(piece);
+            });
+        }
+        assert!(lead(&world, &mut replica, v(6), kind, false));
+        replica.store.promote_replica()?;
+        let id = replica.store.write(|tx| tx.create_namespace("own"))?.value;
+        assert!(id > last, "#{id} after #{last}");
+        replica.store.write(|tx| tx.put("own", "k", "v"))?;
+        verify(&replica.store);
+    }
+    Ok(())
 }

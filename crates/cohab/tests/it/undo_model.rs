@@ -80,7 +80,7 @@ fn roll_backs_and_undos_do_what_the_model_does() {
 #[test]
 fn a_roll_back_brings_everything_back_and_rolling_it_back_undoes_it() {
     let mut done = 0;
-    for seed in seeds("COHAB_UNDO_RUNS", 16) {
+    for seed in seeds("COHAB_UNDO_RUNS", 12) {
         let _seed = Seed(seed);
         let mut world = World::new(seed, unbounded());
         for _ in 0..20 {
