@@ -19,8 +19,8 @@ use cohab_exchange::dump::{NamespaceHeader, Writer};
 use cohab_log::{
     Chain, Change, DeltaHeader, DeltaKind, DeltaWriter, Header, Piece, Position, RecordWriter, Summary,
 };
-use cohab_namespace::catalog::{Root, Stored, reclaim_key, trash_key};
-use cohab_namespace::{Metadata, Record, Update};
+use cohab_namespace::catalog::{Root, Stored, Upstream, kept_key, reclaim_key, trash_key};
+use cohab_namespace::{Kept, Metadata, Operation, Record, Update};
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
@@ -127,6 +127,14 @@ fn catalog() -> Result<Seeds> {
     let new = root.encode();
     root.origin = Some(Token { store: store_id()?, version: Version::new(5) });
     (root.version, root.next_namespace, root.log_bytes) = (Version::new(1 << 40), None, 1 << 33);
+    let upstream = Upstream {
+        store: store_id()?,
+        version: Version::new(7),
+        chain: [7; 32],
+        local: Version::new(5),
+        promoted: false,
+    };
+    (root.kept, root.upstream) = (Some(Version::new(6)), Some(upstream));
     let record = record()?;
     let unprotected = record.update(&Update::new().protected(false), Version::new(401))?;
     let dropped = unprotected.dropped(&contents(), true, Version::new(402), Timestamp::from_micros(9))?;
@@ -137,6 +145,13 @@ fn catalog() -> Result<Seeds> {
         ("record".into(), record.encode()),
         ("record-dropped".into(), dropped.encode()),
         ("contents".into(), contents().encode()),
+        ("kept".into(), Kept::named(Version::new(6), Timestamp::from_micros(1), "note".into()).encode()),
+        (
+            "kept-safety".into(),
+            Kept::safety(Version::new(6), Timestamp::from_micros(1), Operation::Drop, Some((id, "a/b")))
+                .encode(),
+        ),
+        ("kept-key".into(), kept_key(&name("a/b")?)),
         ("id".into(), NamespaceId::new(u32::MAX).encode()),
         ("trash-key".into(), trash_key(&name("a/b")?, Version::new(402), id)),
         ("reclaim-key".into(), reclaim_key(id).to_vec()),

@@ -63,10 +63,10 @@ fn wrap(kind: DeltaKind, block: &[u8], pieces: u64) -> Vec<u8> {
     let header = DeltaHeader::new(store, kind, position(399), position(401), None);
     let header = postcard::to_stdvec(&header).expect("writing into memory does not fail");
 
-    let length = u32::try_from(block.len()).expect("an input is short").to_le_bytes();
-    let plain = if block.is_empty() { Vec::new() } else { [&length, block].concat() };
-    // The magic, no flags, and a window of 8 MiB.
-    let mut body = vec![0x28, 0xB5, 0x2F, 0xFD, 0, 13 << 3];
+    let length = |bytes: &[u8]| u32::try_from(bytes.len()).expect("an input is short").to_le_bytes();
+    let plain = if block.is_empty() { Vec::new() } else { [&length(block), block].concat() };
+    // The magic, no flags, and a window of 128 KiB.
+    let mut body = vec![0x28, 0xB5, 0x2F, 0xFD, 0, 7 << 3];
     for part in plain.chunks(1 << 16) {
         body.extend(&(part.len() << 3).to_le_bytes()[..3]);
         body.extend(part);
@@ -75,7 +75,7 @@ fn wrap(kind: DeltaKind, block: &[u8], pieces: u64) -> Vec<u8> {
     body.extend([1, 0, 0]);
 
     let mut bytes = b"cohabdlt\x01\0".to_vec();
-    bytes.extend((header.len() as u32).to_le_bytes());
+    bytes.extend(length(&header));
     bytes.extend(header);
     for number in [plain.len() as u64, pieces, body.len() as u64] {
         bytes.extend(number.to_le_bytes());

@@ -3,13 +3,17 @@
 use std::fs;
 use std::thread;
 
+#[cfg(feature = "with-cohab")]
+use anyhow::bail;
 use anyhow::{Context as _, Result, anyhow, ensure};
 
 use crate::between::{Stage, beside, caches, commits, gets, opening, scaling, takeover, wake};
 use crate::case::Case;
+#[cfg(feature = "with-cohab")]
+use crate::cohab::history::{self, back, earlier, lag, replicas, views};
 use crate::crash;
 use crate::engine::{Engine, History};
-use crate::measure::{Done, Series, interleaved, measure};
+use crate::measure::{Done, Series, Stopwatch, interleaved, measure};
 use crate::name::Name;
 use crate::place::{Place, disk_bytes};
 use crate::reading::Seen;
@@ -25,7 +29,11 @@ const ROWS_PER_COMMIT: usize = 1_000;
 /// How many processes read in [`Case::CommitBeside8Readers`].
 const READERS: usize = 8;
 
-/// How many rows the namespace of [`Case::RenameSmall`] has.
+/// In how many commits the rows are written that [`Case::Rollback10k`] takes back.
+#[cfg(feature = "with-cohab")]
+const COMMITS_ROLLED_BACK: usize = 100;
+
+/// How many rows the namespace of [`Case::RenameSmall`] has, and a commit of those that are of a few rows.
 const ROWS_FEW: usize = 10;
 
 /// A benchmark under way.
@@ -74,6 +82,8 @@ impl Bench {
             Case::Commit1 => self.commit_1(sizes.commits_1),
             Case::Commit1x16 => self.commit_1x16(sizes.commits_1x16),
             Case::Commit1000 => self.commit_1000(sizes.commits_1000),
+            Case::Commit1Nohistory => self.nohistory(sizes.commits_1, 1),
+            Case::Commit1000Nohistory => self.nohistory(sizes.commits_1000, ROWS_PER_COMMIT),
             Case::ReaderGetOtherNs => beside::other_namespace(&mut self.stage()?),
             Case::ReaderGetSameNs => beside::same_namespace(&mut self.stage()?),
             Case::CommitBeside8Readers => commits::beside(&mut self.stage()?, READERS),
@@ -83,6 +93,11 @@ impl Bench {
             Case::Takeover => takeover::run(&self.place, &self.engines, sizes),
             Case::RenameSmall => self.rename(sizes.renames, ROWS_FEW),
             Case::RenameLarge => self.rename(sizes.renames, sizes.keys),
+            Case::RestoreFull => self.restore(),
+            #[cfg(feature = "with-cohab")]
+            of_history => self.history(of_history),
+            #[cfg(not(feature = "with-cohab"))]
+            _ => Ok(Series::new()),
         }
     }
 
@@ -170,6 +185,88 @@ impl Bench {
                 Ok(Done::operations(rows.len() / ROWS_PER_COMMIT))
             },
         )
+    }
+
+    /// Commits to a store that keeps its history and to one that does not, both fresh.
+    fn nohistory(&self, count: usize, rows_per_commit: usize) -> Result<Series> {
+        let Self { place, sizes, names, .. } = self;
+        let mut workload = Workload::new(sizes.keys);
+        let mut engines: Vec<(Name, Box<dyn Engine>)> = Vec::new();
+        for &name in names.iter().filter(|name| name.is_about_history()) {
+            let engine = name.open(&place.fresh(&format!("{name}-commits"))?, History::Full)?;
+            engine.commit(workload.rows())?;
+            engines.push((name, engine));
+        }
+        let series = interleaved(
+            &engines,
+            sizes.rounds,
+            |_| workload.overwrites(count * rows_per_commit),
+            |_, engine, rows| {
+                place.sync()?;
+                measure(&**engine, || {
+                    match rows_per_commit {
+                        1 => rows.iter().try_for_each(|row| engine.put(row))?,
+                        rows_each => rows.chunks(rows_each).try_for_each(|rows| engine.commit(rows))?,
+                    }
+                    Ok(Done::operations(count))
+                })
+            },
+        )?;
+        for (name, engine) in engines {
+            engine.check(workload.contents())?;
+            drop(engine);
+            fs::remove_dir_all(place.path(&format!("{name}-commits")))?;
+        }
+        Ok(series)
+    }
+
+    /// Copies the loaded stores, each the ways it can be copied.
+    fn restore(&mut self) -> Result<Series> {
+        self.load()?;
+        let Self { place, sizes, names, loaded, workload, .. } = self;
+        let store = |name: Name| loaded.iter().find(|(store, _)| name.store() == Some(*store));
+        let copying = names.iter().copied().filter(|name| name.copies());
+        let ways: Vec<_> = copying.filter_map(|name| Some((name, store(name)?))).collect();
+        interleaved(
+            &ways,
+            sizes.load_rounds,
+            |_| (),
+            |name, (store, engine), ()| {
+                let dir = place.fresh(&format!("{name}-copy"))?;
+                place.sync()?;
+                let watch = Stopwatch::start();
+                ensure!(engine.copy(name, &place.path(store.as_str()), &dir)?, "{name} cannot be copied");
+                let round = watch.stop_now(Done::operations(1));
+                let copy = store.open(&dir, History::Full)?;
+                copy.check(workload.contents()).context("of the copy")?;
+                drop(copy);
+                fs::remove_dir_all(dir)?;
+                Ok(round)
+            },
+        )
+    }
+
+    #[cfg(feature = "with-cohab")]
+    fn history(&self, case: Case) -> Result<Series> {
+        let Self { place, sizes, names, .. } = self;
+        let stage = history::Stage { place, sizes, names };
+        match case {
+            Case::Refresh1000 => replicas::refresh(stage, sizes.keys),
+            Case::Refresh1000Small => replicas::refresh(stage, sizes.keys_small),
+            Case::RefreshView1000 => views::refresh(stage, sizes.keys),
+            Case::RefreshView1000Small => views::refresh(stage, sizes.keys_small),
+            Case::DeltaBytes => replicas::weigh(stage),
+            Case::Apply100k => replicas::apply(stage),
+            Case::At1000 => earlier::at(stage, 1),
+            Case::At1000x10 => earlier::at(stage, ROWS_FEW),
+            Case::AtGet => earlier::get(stage),
+            Case::AtScan1000 => earlier::scan(stage),
+            Case::Rollback10k => back::roll_back(stage, COMMITS_ROLLED_BACK),
+            Case::Rollback10kSingle => back::roll_back(stage, 1),
+            Case::FollowLag => lag::run(stage, 1),
+            Case::FollowLag10 => lag::run(stage, ROWS_FEW),
+            other => bail!("{} is no case of the log", other.name()),
+        }
     }
 
     fn open_after_kill(&self, rows: usize) -> Result<Series> {

@@ -71,7 +71,8 @@ impl<'b> Stage<'b> {
     /// Starts a reader of each kind that takes part, which has looked at everything in its store once.
     fn cast(&self, takes_part: impl Fn(Kind) -> bool, memory: Memory) -> Result<Vec<(Name, Pair<'b>)>> {
         let mut pairs = Vec::new();
-        for &name in self.names.iter().filter(|name| takes_part(name.kind())) {
+        for &name in self.names.iter().filter(|name| name.kind() != Kind::Writing && takes_part(name.kind()))
+        {
             let store = name.store().map(|store| self.stores.iter().find(|(name, _)| *name == store));
             let pair = match store {
                 // It is one that nobody else can have open.

@@ -46,12 +46,18 @@ pub enum Case {
     OpenReader,
     /// What each of many readers has in memory for itself.
     ReaderMemory,
+    /// Making a copy of the store: a replica, or what comes nearest to one.
+    RestoreFull,
     /// One row in a durable transaction.
     Commit1,
     /// The same from sixteen threads.
     Commit1x16,
     /// A thousand rows in a durable transaction.
     Commit1000,
+    /// One row in a durable transaction, with history and without.
+    Commit1Nohistory,
+    /// A thousand rows in a durable transaction, with history and without.
+    Commit1000Nohistory,
     /// Skewed look-ups in a reader's process, each of the latest state, while the writer commits a row a hundred times a
     /// second in another namespace.
     ReaderGetOtherNs,
@@ -72,6 +78,35 @@ pub enum Case {
     RenameSmall,
     /// Renaming a namespace of all rows.
     RenameLarge,
+    /// Bringing a replica up to date after ten commits of a hundred rows each.
+    Refresh1000,
+    /// The same of a small store.
+    Refresh1000Small,
+    /// Bringing a reader with all rows in its cache of values up to date after ten commits of a hundred rows each.
+    RefreshView1000,
+    /// The same of a small store.
+    RefreshView1000Small,
+    /// What a delta of ten commits of a hundred rows each weighs, by the keys and values that changed.
+    DeltaBytes,
+    /// Applying a delta of a hundred thousand rows to a store that has none, and loading as many.
+    Apply100k,
+    /// Having the store ready to read as it was a thousand versions ago, each of which changed a row.
+    At1000,
+    /// The same, each of which changed ten rows.
+    At1000x10,
+    /// Random look-ups in such a past of ten rows a version, and in the present.
+    AtGet,
+    /// A thousand rows from a random start in that past, and in the present.
+    AtScan1000,
+    /// Going back by ten thousand rows that were written in a hundred commits.
+    Rollback10k,
+    /// Going back by as many that were written in one.
+    Rollback10kSingle,
+    /// From the return of a commit, of which there are a hundred a second, until a reader of a replica has it that
+    /// another process keeps; and what the commits take with that process and without.
+    FollowLag,
+    /// The same of commits of ten rows.
+    FollowLag10,
 }
 
 impl Case {
@@ -95,9 +130,12 @@ impl Case {
         Self::CacheBudget,
         Self::OpenReader,
         Self::ReaderMemory,
+        Self::RestoreFull,
         Self::Commit1,
         Self::Commit1x16,
         Self::Commit1000,
+        Self::Commit1Nohistory,
+        Self::Commit1000Nohistory,
         Self::ReaderGetOtherNs,
         Self::ReaderGetSameNs,
         Self::CommitBeside8Readers,
@@ -107,6 +145,20 @@ impl Case {
         Self::Takeover,
         Self::RenameSmall,
         Self::RenameLarge,
+        Self::Refresh1000,
+        Self::Refresh1000Small,
+        Self::RefreshView1000,
+        Self::RefreshView1000Small,
+        Self::DeltaBytes,
+        Self::Apply100k,
+        Self::At1000,
+        Self::At1000x10,
+        Self::AtGet,
+        Self::AtScan1000,
+        Self::Rollback10k,
+        Self::Rollback10kSingle,
+        Self::FollowLag,
+        Self::FollowLag10,
     ];
 
     /// The name as it is typed and reported.
@@ -130,9 +182,12 @@ impl Case {
             Self::CacheBudget => "cache-budget",
             Self::OpenReader => "open-reader",
             Self::ReaderMemory => "reader-memory",
+            Self::RestoreFull => "restore-full",
             Self::Commit1 => "commit-1",
             Self::Commit1x16 => "commit-1x16",
             Self::Commit1000 => "commit-1000",
+            Self::Commit1Nohistory => "commit-1-nohistory",
+            Self::Commit1000Nohistory => "commit-1000-nohistory",
             Self::ReaderGetOtherNs => "reader-get-other-ns",
             Self::ReaderGetSameNs => "reader-get-same-ns",
             Self::CommitBeside8Readers => "commit-beside-8-readers",
@@ -142,13 +197,32 @@ impl Case {
             Self::Takeover => "takeover",
             Self::RenameSmall => "rename-small",
             Self::RenameLarge => "rename-large",
+            Self::Refresh1000 => "refresh-1000",
+            Self::Refresh1000Small => "refresh-1000-small",
+            Self::RefreshView1000 => "refresh-view-1000",
+            Self::RefreshView1000Small => "refresh-view-1000-small",
+            Self::DeltaBytes => "delta-bytes",
+            Self::Apply100k => "apply-100k",
+            Self::At1000 => "at-1000",
+            Self::At1000x10 => "at-1000x10",
+            Self::AtGet => "at-get",
+            Self::AtScan1000 => "at-scan-1000",
+            Self::Rollback10k => "rollback-10k",
+            Self::Rollback10kSingle => "rollback-10k-single",
+            Self::FollowLag => "follow-lag",
+            Self::FollowLag10 => "follow-lag-10",
         }
     }
 
     /// What an operation is.
     pub fn operation(self) -> &'static str {
         match self {
-            Self::BulkLoad | Self::BulkLoadNohistory | Self::Scan10 | Self::Scan1000 | Self::ScanAll => "row",
+            Self::BulkLoad
+            | Self::BulkLoadNohistory
+            | Self::Scan10
+            | Self::Scan1000
+            | Self::ScanAll
+            | Self::AtScan1000 => "row",
             Self::GetHeld
             | Self::GetFresh
             | Self::ReaderGetHeld
@@ -159,16 +233,31 @@ impl Case {
             | Self::ReaderGet2Threads
             | Self::ReaderGet2Processes
             | Self::ReaderGetOtherNs
-            | Self::ReaderGetSameNs => "get",
-            Self::Commit1 | Self::Commit1x16 | Self::Commit1000 | Self::CommitBeside8Readers | Self::Wake => {
-                "commit"
-            }
+            | Self::ReaderGetSameNs
+            | Self::AtGet => "get",
+            Self::Commit1
+            | Self::Commit1x16
+            | Self::Commit1000
+            | Self::Commit1Nohistory
+            | Self::Commit1000Nohistory
+            | Self::CommitBeside8Readers
+            | Self::Wake
+            | Self::FollowLag
+            | Self::FollowLag10 => "commit",
             Self::OpenReader | Self::OpenAfterKill10k | Self::OpenAfterKill => "opening",
             Self::ReaderMemory => "process",
+            Self::RestoreFull => "copy",
             Self::CacheMemory => "entry",
             Self::CacheBudget => "cache",
             Self::Takeover => "take-over",
             Self::RenameSmall | Self::RenameLarge => "rename",
+            Self::Refresh1000
+            | Self::Refresh1000Small
+            | Self::RefreshView1000
+            | Self::RefreshView1000Small => "refresh",
+            Self::DeltaBytes | Self::Apply100k => "key",
+            Self::At1000 | Self::At1000x10 => "version",
+            Self::Rollback10k | Self::Rollback10kSingle => "roll-back",
         }
     }
 
@@ -178,9 +267,6 @@ impl Case {
             Alone, Commits, Counted, Cpu, Crowded, Growth, Hits, OfOne, OfTwo, Sample, Scaling, ToAlone,
             ToCrowded, Wall,
         };
-        const fn of(source: Source, unit: Unit) -> Metric {
-            Metric { source, unit }
-        }
         match self {
             Self::Commit1x16 => const { &[of(Wall, Unit::CommitsPerSecond), of(Cpu, Unit::Nanos)] },
             Self::OpenAfterKill10k | Self::OpenAfterKill => {
@@ -242,9 +328,80 @@ impl Case {
                 }
             }
             Self::Takeover => const { &[of(Wall, Unit::Millis)] },
+            other => other.metrics_of_history(),
+        }
+    }
+
+    fn metrics_of_history(self) -> &'static [Metric] {
+        use Source::{Cpu, Figure, Sample, Wall};
+        match self {
+            Self::RestoreFull
+            | Self::Refresh1000
+            | Self::Refresh1000Small
+            | Self::RefreshView1000
+            | Self::RefreshView1000Small => const { &[of(Cpu, Unit::Millis), of(Wall, Unit::Millis)] },
+            Self::At1000 | Self::At1000x10 => const { &[of(Wall, Unit::Millis), of(Cpu, Unit::Millis)] },
+            Self::DeltaBytes => {
+                const {
+                    &[
+                        of(Figure("plain"), Unit::Times),
+                        of(Figure("compressed"), Unit::Times),
+                        of(Cpu, Unit::Nanos),
+                    ]
+                }
+            }
+            Self::Apply100k => {
+                const {
+                    &[
+                        of(Figure("applied"), Unit::KeysPerSecond),
+                        of(Figure("loaded"), Unit::KeysPerSecond),
+                        of(Figure("loaded sorted"), Unit::KeysPerSecond),
+                        of(Figure("to loaded"), Unit::Times),
+                        of(Figure("to loaded sorted"), Unit::Times),
+                    ]
+                }
+            }
+            Self::AtGet | Self::AtScan1000 => {
+                const {
+                    &[
+                        of(Figure("past"), Unit::Nanos),
+                        of(Figure("present"), Unit::Nanos),
+                        of(Figure("to present"), Unit::Times),
+                        of(Figure("changed to present"), Unit::Times),
+                    ]
+                }
+            }
+            Self::Rollback10k | Self::Rollback10kSingle => {
+                const {
+                    &[
+                        of(Figure("rolled back"), Unit::Millis),
+                        of(Figure("written"), Unit::Millis),
+                        of(Figure("to written"), Unit::Times),
+                        of(Figure("wall"), Unit::Millis),
+                        of(Figure("written, wall"), Unit::Millis),
+                        of(Figure("to written, wall"), Unit::Times),
+                    ]
+                }
+            }
+            Self::FollowLag | Self::FollowLag10 => {
+                const {
+                    &[
+                        of(Sample(50), Unit::Millis),
+                        of(Sample(99), Unit::Millis),
+                        of(Sample(100), Unit::Millis),
+                        of(Figure("commit alone"), Unit::Micros),
+                        of(Figure("commit beside"), Unit::Micros),
+                        of(Figure("commit to alone"), Unit::Times),
+                    ]
+                }
+            }
             _ => const { &[of(Cpu, Unit::Nanos), of(Wall, Unit::Nanos)] },
         }
     }
+}
+
+const fn of(source: Source, unit: Unit) -> Metric {
+    Metric { source, unit }
 }
 
 impl ValueEnum for Case {

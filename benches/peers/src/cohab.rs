@@ -2,6 +2,7 @@
 //! the log with the value before it unless the case asks for no history.
 
 pub mod cached;
+pub mod history;
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -152,6 +153,11 @@ impl Adapter for Cohab {
 
     fn any_size(&self) -> Option<&dyn AnySize> {
         Some(self)
+    }
+
+    fn copy(&self, name: crate::name::Name, from: &Path, to: &Path) -> Result<bool> {
+        history::replicas::copy(self, name, from, to)?;
+        Ok(true)
     }
 }
 

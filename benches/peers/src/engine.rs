@@ -4,8 +4,11 @@
 //! Everything that is done with those bytes happens in the one implementation of [`Reader`] for all of them, so that
 //! no engine is asked for more or for less than another.
 
+use std::path::Path;
+
 use anyhow::Result;
 
+use crate::name::Name;
 use crate::reading::{Reader, Reads};
 use crate::workload::{Key, Row};
 
@@ -45,6 +48,13 @@ pub trait Adapter: Reads {
     /// The engine as one whose cache of values is measured, if it has one.
     fn any_size(&self) -> Option<&dyn AnySize> {
         None
+    }
+
+    /// Makes a copy of the store that is in one directory in another, an empty one, the way of this name; durable when it
+    /// returns. Returns whether the engine has a way to.
+    fn copy(&self, name: Name, from: &Path, to: &Path) -> Result<bool> {
+        let _ = (name, from, to);
+        Ok(false)
     }
 }
 
@@ -96,6 +106,9 @@ pub trait Engine: Reader {
 
     /// The engine as one whose cache of values is measured, if it has one.
     fn any_size(&self) -> Option<&dyn AnySize>;
+
+    /// Makes a copy of the store that is in one directory in another, an empty one. Returns whether it has a way to.
+    fn copy(&self, name: Name, from: &Path, to: &Path) -> Result<bool>;
 }
 
 impl<A: Adapter> Engine for A {
@@ -121,5 +134,9 @@ impl<A: Adapter> Engine for A {
 
     fn any_size(&self) -> Option<&dyn AnySize> {
         Adapter::any_size(self)
+    }
+
+    fn copy(&self, name: Name, from: &Path, to: &Path) -> Result<bool> {
+        Adapter::copy(self, name, from, to)
     }
 }

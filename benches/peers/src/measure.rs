@@ -29,6 +29,8 @@ pub struct Round {
     pub crowded: Vec<i64>,
     /// What a cache of values counted.
     pub counts: Option<Counts>,
+    /// Figures that have names, in the unit that they are reported in.
+    pub figures: Vec<(&'static str, f64)>,
 }
 
 impl Round {
@@ -41,7 +43,8 @@ impl Round {
 
     /// A round of which the whole counts.
     pub fn of_times(wall: Duration, cpu: Duration, done: Done) -> Self {
-        Self { wall, cpu, done, samples: Vec::new(), alone: Vec::new(), crowded: Vec::new(), counts: None }
+        let (samples, alone, crowded, figures) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { wall, cpu, done, samples, alone, crowded, counts: None, figures }
     }
 }
 

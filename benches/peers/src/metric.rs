@@ -46,6 +46,8 @@ pub enum Source {
     Growth,
     /// How many bytes a cache of values takes its entries for, by how many operations there were.
     Counted,
+    /// The figure of this name.
+    Figure(&'static str),
 }
 
 impl Metric {
@@ -72,6 +74,7 @@ impl Metric {
             }
             Source::Growth => per_operation(rank(&round.samples, 50)),
             Source::Counted => per_operation(round.counts?.bytes as f64),
+            Source::Figure(name) => round.figures.iter().find(|figure| figure.0 == name)?.1,
         })
     }
 
@@ -97,6 +100,7 @@ impl Metric {
             Source::Scaling => "scaling".into(),
             Source::Growth => "growth".into(),
             Source::Counted => "counted".into(),
+            Source::Figure(name) => name.into(),
         }
     }
 
@@ -119,6 +123,8 @@ pub enum Unit {
     CommitsPerSecond,
     /// Look-ups a second, of which more is better.
     GetsPerSecond,
+    /// Keys a second, of which more is better.
+    KeysPerSecond,
     /// Bytes.
     Bytes,
     /// Millions of bytes.
@@ -140,6 +146,7 @@ impl Unit {
             Self::Millis => "ms",
             Self::CommitsPerSecond => "commits/s",
             Self::GetsPerSecond => "gets/s",
+            Self::KeysPerSecond => "keys/s",
             Self::Bytes => "B",
             Self::Megabytes => "MB",
             Self::Percent => "%",
@@ -171,6 +178,7 @@ impl Unit {
             Self::Nanos
             | Self::CommitsPerSecond
             | Self::GetsPerSecond
+            | Self::KeysPerSecond
             | Self::Bytes
             | Self::Percent
             | Self::Times

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
@@ -31,6 +32,12 @@ pub enum Name {
     /// cohab without its cache of values.
     #[cfg(feature = "with-cohab")]
     CohabUncached,
+    /// cohab with the history of its namespaces off.
+    #[cfg(feature = "with-cohab")]
+    CohabNohistory,
+    /// cohab, told what is new by a delta.
+    #[cfg(feature = "with-cohab")]
+    CohabDelta,
     /// LMDB, through heed.
     Lmdb,
     /// SQLite with a write-ahead log.
@@ -59,6 +66,8 @@ pub enum Kind {
     Uncached,
     /// A store.
     Store,
+    /// A way to write or to copy a store, which has cases of its own.
+    Writing,
     /// A cache without a store behind it, which nobody tells when a value is no longer the latest.
     Plain,
 }
@@ -101,6 +110,10 @@ impl Name {
             Self::CohabWith => "cohab-with",
             #[cfg(feature = "with-cohab")]
             Self::CohabUncached => "cohab-uncached",
+            #[cfg(feature = "with-cohab")]
+            Self::CohabNohistory => "cohab-nohistory",
+            #[cfg(feature = "with-cohab")]
+            Self::CohabDelta => "cohab-delta",
             Self::Lmdb => "lmdb",
             Self::Sqlite => "sqlite",
             Self::Redb => "redb",
@@ -119,6 +132,8 @@ impl Name {
             Self::CohabWith => Kind::CachingInPlace,
             #[cfg(feature = "with-cohab")]
             Self::CohabUncached => Kind::Uncached,
+            #[cfg(feature = "with-cohab")]
+            Self::CohabNohistory | Self::CohabDelta => Kind::Writing,
             Self::Lmdb | Self::Sqlite | Self::Redb | Self::Fjall => Kind::Store,
             Self::Moka | Self::QuickCache => Kind::Plain,
         }
@@ -128,7 +143,9 @@ impl Name {
     pub fn store(self) -> Option<Self> {
         match self {
             #[cfg(feature = "with-cohab")]
-            Self::CohabWith | Self::CohabUncached => Some(Self::Cohab),
+            Self::CohabWith | Self::CohabUncached | Self::CohabNohistory | Self::CohabDelta => {
+                Some(Self::Cohab)
+            }
             Self::Moka | Self::QuickCache => None,
             store => Some(store),
         }
@@ -146,6 +163,8 @@ impl Name {
         Ok(match self {
             #[cfg(feature = "with-cohab")]
             Self::Cohab => Box::new(cohab::Cohab::open(dir, history)?),
+            #[cfg(feature = "with-cohab")]
+            Self::CohabNohistory => Box::new(cohab::Cohab::open(dir, History::Off)?),
             Self::Lmdb => Box::new(lmdb::Lmdb::open(dir)?),
             Self::Sqlite => Box::new(sqlite::Sqlite::open(dir)?),
             Self::Redb => Box::new(redb::Redb::open(dir)?),
@@ -164,6 +183,8 @@ impl Name {
             Self::CohabWith => Box::new(cached::Front::<cached::InPlace>::open(dir, memory)?),
             #[cfg(feature = "with-cohab")]
             Self::Cohab | Self::CohabUncached => Box::new(cohab::Cohab::open_reader(dir, memory.all())?),
+            #[cfg(feature = "with-cohab")]
+            Self::CohabNohistory | Self::CohabDelta => bail!("{self} is not for reading"),
             Self::Lmdb => Box::new(lmdb::Lmdb::open_reader(dir)?),
             Self::Sqlite => Box::new(sqlite::SqliteReader::open(dir, memory.all())?),
             Self::Redb => Box::new(redb::Redb::open_reader(dir, memory.all())?),
@@ -173,12 +194,43 @@ impl Name {
         })
     }
 
+    /// Whether it keeps history, or is what does not for comparison.
+    pub fn is_about_history(self) -> bool {
+        match self {
+            #[cfg(feature = "with-cohab")]
+            Self::Cohab | Self::CohabNohistory => true,
+            _ => false,
+        }
+    }
+
+    /// Whether it is a way to copy a store while it is in use.
+    pub fn copies(self) -> bool {
+        match self {
+            #[cfg(feature = "with-cohab")]
+            Self::Cohab | Self::CohabDelta => true,
+            Self::Lmdb | Self::Sqlite => true,
+            _ => false,
+        }
+    }
+
     /// Whether a process can wait for the end of the writer to take over from it.
     pub fn stands_by(self) -> bool {
         match self {
             #[cfg(feature = "with-cohab")]
             Self::Cohab => true,
             _ => false,
+        }
+    }
+
+    /// Keeps a replica of the store in a directory until it is to stop; says when it has come up to the source.
+    pub fn mirror(self, dir: &Path, is_to_stop: &AtomicBool, ready: &dyn Fn() -> Result<()>) -> Result<()> {
+        match self {
+            #[cfg(feature = "with-cohab")]
+            Self::Cohab => cohab::history::lag::mirror(dir, is_to_stop, ready),
+            _ => {
+                let _ = (dir, is_to_stop, ready);
+                bail!("{self} keeps no replicas")
+            }
         }
     }
 

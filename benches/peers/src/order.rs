@@ -41,6 +41,8 @@ pub enum Order {
         /// The last one.
         last: u64,
     },
+    /// Keep a replica of the store until [`Order::Stop`].
+    Mirror,
     /// Make sure that the store holds this.
     Check(Contents),
     /// Stand by, and mark the row at the key as soon as this is the writer.

@@ -66,6 +66,11 @@ impl Part {
         if let Order::Nothing = order {
             return Ok(Answer::Ready);
         }
+        if let Order::Mirror = order {
+            desk.is_to_stop.store(false, Ordering::Relaxed);
+            self.engine.mirror(&self.dir, &desk.is_to_stop, &|| Ok(Answer::Ready.say()?))?;
+            return Ok(Answer::Ready);
+        }
         let reader = reader.as_deref().context("nothing was opened")?;
         Ok(match order {
             Order::GetHeld => measure(reader, || reader.get_held(keys))?.into(),
@@ -87,7 +92,9 @@ impl Part {
                 reader.check(contents)?;
                 Answer::Ready
             }
-            Order::Nothing | Order::Stop | Order::Open(_) | Order::Succeed { .. } => Answer::Ready,
+            Order::Nothing | Order::Stop | Order::Mirror | Order::Open(_) | Order::Succeed { .. } => {
+                Answer::Ready
+            }
         })
     }
 }

@@ -155,6 +155,10 @@ fn color(name: Name) -> RGBColor {
         Name::CohabWith => RGBColor(255, 190, 125),
         #[cfg(feature = "with-cohab")]
         Name::CohabUncached => RGBColor(176, 96, 20),
+        #[cfg(feature = "with-cohab")]
+        Name::CohabNohistory => RGBColor(156, 117, 95),
+        #[cfg(feature = "with-cohab")]
+        Name::CohabDelta => RGBColor(215, 181, 166),
         Name::Lmdb => RGBColor(120, 120, 120),
         Name::Sqlite => RGBColor(78, 121, 167),
         Name::Redb => RGBColor(225, 87, 89),

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+/// The rows that are overwritten before something is brought up to date, where there are that many.
+const CHANGES: usize = 1_000;
+
 /// Fixed counts, so that every engine and every run does the same.
+#[cfg_attr(not(feature = "with-cohab"), expect(dead_code, reason = "some are of cases of cohab alone"))]
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
     /// Rows in a store.
@@ -56,8 +60,17 @@ pub struct Sizes {
     pub commits_1000: usize,
     /// Renames there and back.
     pub renames: usize,
+    /// Rounds that count in which something is brought up to date.
+    pub refreshes: usize,
+    /// Rows of a delta that is applied to a store without any.
+    pub applied: usize,
+    /// How many versions lie between the present and the past that is read.
+    pub versions: usize,
+    /// Commits beside a process that keeps a replica.
+    pub lags: usize,
 }
 
+#[cfg_attr(not(feature = "with-cohab"), expect(dead_code, reason = "some are of cases of cohab alone"))]
 impl Sizes {
     /// For figures to publish.
     pub const FULL: Self = Self {
@@ -86,6 +99,10 @@ impl Sizes {
         commits_1x16: 100,
         commits_1000: 20,
         renames: 100,
+        refreshes: 25,
+        applied: 100_000,
+        versions: 1_000,
+        lags: 300,
     };
 
     /// For a first look.
@@ -112,6 +129,8 @@ impl Sizes {
         commits_1x16: 25,
         commits_1000: 10,
         renames: 50,
+        refreshes: 10,
+        lags: 100,
         ..Self::FULL
     };
 
@@ -142,7 +161,27 @@ impl Sizes {
         commits_1x16: 3,
         commits_1000: 2,
         renames: 4,
+        refreshes: 2,
+        applied: 1_000,
+        versions: 20,
+        lags: 5,
     };
+
+    /// How many of so many rows are overwritten before something is brought up to date.
+    pub fn changes(self, rows: usize) -> usize {
+        let Self { keys, keys_small, .. } = self;
+        CHANGES.min(rows.min(keys).min(keys_small) / 2)
+    }
+
+    /// How often a past is made ready.
+    pub fn ats(self) -> usize {
+        (self.versions / 50).max(2)
+    }
+
+    /// Rows that are written and rolled back.
+    pub fn rolled_back(self) -> usize {
+        self.applied / 10
+    }
 
     /// The same work on another number of rows.
     #[must_use]

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, ensure};
+use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior};
 
 use crate::engine::{Adapter, Neighbour};
-use crate::name::CACHE_BYTES;
+use crate::name::{CACHE_BYTES, Name};
 use crate::reading::Reads;
 use crate::workload::{Key, Row};
 
@@ -176,6 +177,15 @@ impl Adapter for Sqlite {
     fn put(&self, row: &Row) -> Result<()> {
         // A statement outside of a transaction is one of its own.
         put(&mut locked(&self.writer).prepare_cached(PUT)?, row)
+    }
+
+    fn copy(&self, _name: Name, _from: &Path, to: &Path) -> Result<bool> {
+        // In a rollback journal of its own the copy is synced at the end of the one step.
+        let mut copy = Connection::open(to.join("data.sqlite"))?;
+        copy.pragma_update(None, "synchronous", "full")?;
+        let step = Backup::new(&locked(&self.writer), &mut copy)?.step(-1)?;
+        ensure!(step == StepResult::Done, "the copy ended with {step:?}");
+        Ok(true)
     }
 
     fn neighbour(&self) -> Option<&dyn Neighbour> {

@@ -1,5 +1,8 @@
 //! What is written and looked up: pseudo-random bytes from a fixed seed, the same for every engine.
 
+#[cfg(any(test, feature = "with-cohab"))]
+use std::collections::HashSet;
+
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
@@ -156,6 +159,45 @@ impl Workload {
     }
 }
 
+/// For the cases of the log.
+#[cfg(any(test, feature = "with-cohab"))]
+impl Workload {
+    /// Gives rows new values, of which no two are the same row.
+    pub fn distinct_overwrites(&mut self, count: usize) -> Vec<Row> {
+        let picked = self.distinct(count);
+        picked.into_iter().map(|index| self.rewrite(index, |picks, row| picks.fill(&mut row.value))).collect()
+    }
+
+    /// Overwrites with the rows that were there before each.
+    pub fn overwrites_with_before(&mut self, count: usize) -> Vec<(Row, Row)> {
+        (0..count)
+            .map(|_| {
+                let index = self.picks.usize(..self.rows.len());
+                (self.rows[index], self.rewrite(index, |picks, row| picks.fill(&mut row.value)))
+            })
+            .collect()
+    }
+
+    /// Overwrites of different rows that will be taken back: the rows stay what they are.
+    pub fn trial_overwrites(&mut self, count: usize) -> Vec<Row> {
+        let picked = self.distinct(count);
+        let overwrite = |index: usize| {
+            let mut row = self.rows[index];
+            self.picks.fill(&mut row.value);
+            row
+        };
+        picked.into_iter().map(overwrite).collect()
+    }
+
+    /// Picks different rows.
+    fn distinct(&mut self, count: usize) -> Vec<usize> {
+        assert!(count <= self.rows.len() / 2, "so many would take for ever to pick");
+        let mut known = HashSet::new();
+        let picks = std::iter::repeat_with(|| self.picks.usize(..self.rows.len()));
+        picks.filter(|index| known.insert(*index)).take(count).collect()
+    }
+}
+
 /// The sum of a set of rows, whatever their order: how many there are, and a hash of each, added up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Contents {
@@ -182,7 +224,7 @@ fn hash(key: &[u8], value: &[u8]) -> u128 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, HashSet};
+    use std::collections::BTreeMap;
 
     use super::*;
 
@@ -219,6 +261,20 @@ mod tests {
             assert!(written.insert(row.key, row).is_some_and(|before| before.value != row.value));
         }
         assert_eq!(workload.contents(), contents_of(written.values()));
+        assert_eq!(workload.contents(), contents_of(workload.rows()));
+    }
+
+    #[test]
+    fn rows_that_differ_are_overwritten_or_only_tried() {
+        let mut workload = Workload::new(100);
+        let keys = |rows: &[Row]| rows.iter().map(|row| row.key).collect::<HashSet<_>>().len();
+        let (rows, contents) = (workload.distinct_overwrites(50), workload.contents());
+        assert_eq!((keys(&rows), contents), (50, contents_of(workload.rows())));
+        assert_eq!((keys(&workload.trial_overwrites(50)), workload.contents()), (50, contents));
+        assert_eq!(contents_of(workload.rows()), contents);
+        for (before, after) in workload.overwrites_with_before(50) {
+            assert!(before.key == after.key && before.value != after.value);
+        }
         assert_eq!(workload.contents(), contents_of(workload.rows()));
     }
 

@@ -24,7 +24,7 @@ use crate::terminal::Format;
     propagate_version = false,
     subcommand_required = true,
     after_long_help = "Exit codes: 0 done, 1 not found or a difference found, 2 wrong usage or bad input, 3 busy, \
-                       4 corrupt, 5 unknown format, 6 needs recovery, 7 too old or not in time, 8 conflict, \
+                       4 corrupt, 5 unknown format, 6 needs recovery, 7 too old, not recorded or not in time, 8 conflict, \
                        9 overtaken or replaced, 74 the system refused, 130 interrupted."
 )]
 pub(crate) struct Arguments {
@@ -107,6 +107,24 @@ impl When {
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let duration = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     duration.ok_or_else(|| "expected a number of seconds, such as 2.5".to_owned())
+}
+
+/// Reads a number of bytes.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let factor = match unit.trim() {
+        "" | "B" => Some(1),
+        "k" | "kB" | "KB" => Some(1000),
+        "M" | "MB" => Some(1_000_000),
+        "G" | "GB" => Some(1_000_000_000),
+        "KiB" => Some(1 << 10),
+        "MiB" => Some(1 << 20),
+        "GiB" => Some(1 << 30),
+        _ => None,
+    };
+    let number = number.parse().ok().filter(|number| *number > 0);
+    let bytes = factor.zip(number).and_then(|(factor, number): (u64, u64)| number.checked_mul(factor));
+    bytes.ok_or_else(|| "expected a number of bytes, such as 10MB or 512KiB".to_owned())
 }
 
 /// Reads the name of a namespace.

@@ -1,15 +1,20 @@
 //! The commands, each in a file of its own.
 
+mod apply;
 mod backup;
 mod bytes;
 mod compact;
 mod completions;
 mod count;
 mod del;
+mod delta;
+mod diff;
 mod dirs;
 mod doctor;
 mod dump;
+mod follow;
 mod get;
+mod history;
 mod hold;
 mod info;
 mod init;
@@ -19,13 +24,17 @@ mod log;
 mod man;
 mod namespaces;
 mod port;
+mod promote;
 mod ps;
 mod put;
 mod range;
 mod reap;
+mod rollback;
 mod run;
 mod scan;
+mod snapshot;
 mod txn;
+mod undo;
 mod verify;
 mod watch;
 
@@ -91,6 +100,15 @@ pub(crate) enum Command {
     Ns(namespaces::Namespaces),
     Watch(watch::Watch),
     Log(log::Log),
+    Snapshot(snapshot::Snapshot),
+    Rollback(rollback::Rollback),
+    Undo(undo::Undo),
+    Delta(delta::Delta),
+    Apply(apply::Apply),
+    Promote(promote::Promote),
+    Follow(follow::Follow),
+    History(history::History),
+    Diff(diff::Diff),
     Ps(ps::Ps),
     Locks(locks::Locks),
     Dirs(dirs::Dirs),
@@ -126,6 +144,15 @@ impl Command {
             Self::Ns(command) => command.run(session),
             Self::Watch(command) => command.run(session),
             Self::Log(command) => command.run(session),
+            Self::Snapshot(command) => command.run(session),
+            Self::Rollback(command) => command.run(session),
+            Self::Undo(command) => command.run(session),
+            Self::Delta(command) => command.run(session),
+            Self::Apply(command) => command.run(session),
+            Self::Promote(command) => command.run(session),
+            Self::Follow(command) => command.run(session),
+            Self::History(command) => command.run(session),
+            Self::Diff(command) => command.run(session),
             Self::Ps(command) => command.run(session),
             Self::Locks(command) => command.run(session),
             Self::Dirs(command) => command.run(session),

@@ -10,6 +10,7 @@ mod channels;
 mod child;
 mod describe;
 mod export;
+mod history;
 mod instance;
 mod kill;
 mod load;
@@ -63,6 +64,7 @@ const STEPS: &[&[Step]] = &[
     together::STEPS,
     cache::STEPS,
     kill::STEPS,
+    history::STEPS,
     takeover::STEPS,
     channels::STEPS,
     export::STEPS,

@@ -178,8 +178,10 @@ fn code(kind: Kind) -> u8 {
         Kind::Corrupt => 4,
         Kind::Format => 5,
         Kind::NeedsRecovery => 6,
-        Kind::TimedOut | Kind::Lagged | Kind::SnapshotExpired => 7,
-        Kind::Conflict | Kind::Exists => 8,
+        Kind::TimedOut | Kind::Lagged | Kind::TooOld | Kind::NoHistory | Kind::SnapshotExpired => 7,
+        Kind::Conflict | Kind::Exists | Kind::Gap | Kind::AlreadyApplied | Kind::Foreign | Kind::Diverged => {
+            8
+        }
         Kind::Fenced | Kind::StoreReplaced => 9,
         Kind::Cancelled => 130,
         // Poisoned, an unknown outcome, an operation given up, and what the system refused.

@@ -19,8 +19,8 @@
 //! | 4 | corrupt |
 //! | 5 | a format or version that this build does not read |
 //! | 6 | needs recovery, in a place that cannot be written |
-//! | 7 | too old or too late: no longer within the log's retention, or not reached in time |
-//! | 8 | conflict: a precondition failed, or a name is taken |
+//! | 7 | too old or too late: no longer within the log's retention, never recorded, or not reached in time |
+//! | 8 | conflict: a precondition failed, a name is taken, or a delta does not lead on from where a replica is |
 //! | 9 | overtaken: a lock or the store has a later holder, or the store was replaced by another |
 //! | 70 | a defect of this program |
 //! | 74 | the system refused an operation; the outcome of a commit may be unknown |
@@ -40,6 +40,7 @@ mod demo;
 mod failure;
 mod instances;
 mod interrupt;
+mod moment;
 mod panics;
 mod report;
 mod session;

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cohab::limits::STALL_AFTER;
-use cohab::{Committed, Options, Role, Snapshot, Stall, Store, Transaction};
+use cohab::{Committed, Options, Retention, Role, Snapshot, Stall, Store, Transaction};
 
 use crate::arguments::Global;
 use crate::failure::Failure;
+use crate::moment::At;
 use crate::report::one_line;
 use crate::terminal::{Output, Progress, tell};
 
@@ -75,9 +76,19 @@ impl Session {
         Ok(self.reader()?.snapshot()?)
     }
 
+    /// Opens the store for reading, and takes a snapshot of it as it was.
+    pub(crate) fn snapshot_at(&self, at: &At) -> Result<Snapshot, Failure> {
+        at.of(self.snapshot()?)
+    }
+
     /// Opens the store, which must be there, for writing.
     pub(crate) fn writer(&self) -> Result<Store, Failure> {
         Ok(self.brief().on_stall(STALL_AFTER, tell_stall).open(self.path()?)?)
+    }
+
+    /// Opens the store for writing, with its log to be kept so far.
+    pub(crate) fn writer_keeping(&self, retention: Retention) -> Result<Store, Failure> {
+        Ok(self.brief().retention(retention).on_stall(STALL_AFTER, tell_stall).open(self.path()?)?)
     }
 
     /// Creates the store.
@@ -88,6 +99,13 @@ impl Session {
     /// Begins to show how far a long operation is, if anybody watches.
     pub(crate) fn progress(&self, what: &'static str, bytes: Option<u64>) -> Progress {
         Progress::begin(what, bytes, !self.is_quiet && io::stderr().is_terminal())
+    }
+
+    /// Tells what is no error, and yet to be known, unless the user wants results and errors only.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.is_quiet {
+            tell(&format!("cohab: {}\n", one_line(text)));
+        }
     }
 
     /// Whether the user wants results and errors only.

@@ -31,6 +31,9 @@ pub const LABEL_KEY_BYTES_MAX: usize = 63;
 /// The longest label value, in bytes of UTF-8.
 pub const LABEL_VALUE_BYTES_MAX: usize = 255;
 
+/// The longest catalogue record of a namespace, with all that people may say about it, in bytes.
+pub const RECORD_BYTES_MAX: usize = 128 << 10;
+
 /// The longest name of an application's lock, in bytes of UTF-8.
 pub const LOCK_NAME_BYTES_MAX: usize = 255;
 
@@ -68,6 +71,10 @@ pub const DELTA_BYTES_MAX: u64 = 1 << 30;
 /// How many log records one commit may trim on the side.
 pub const TRIM_RECORDS_MAX: usize = 256;
 
+/// How much memory the changes of several versions may take that are taken together: to show an earlier version, to go
+/// back, to make a delta.
+pub const NET_BYTES_MAX: u64 = 1 << 30;
+
 /// How many keys one step of purging a dropped namespace removes.
 pub const PURGE_STEP_KEYS: usize = 10_000;
 
@@ -99,6 +106,31 @@ pub const SAFETY_AGE_MAX: Duration = Duration::from_hours(24 * 7);
 /// How long the log is kept for a follower that has not been heard of.
 pub const FOLLOWER_AGE_MAX: Duration = Duration::from_hours(24 * 7);
 
+/// How often a follower leaves word of where it is, at the most.
+pub const FOLLOWER_NOTE: Duration = Duration::from_secs(1);
+
+/// How often a follower compares what both sides say their namespaces hold; and leaves word at the least.
+pub const FOLLOWER_AUDIT: Duration = Duration::from_mins(1);
+
+/// How many keys, or records of the log, a verification reads from one snapshot, unless it is told otherwise.
+pub const VERIFY_SLICE_KEYS: u64 = 20_000;
+
+/// How many bytes a verification reads from one snapshot, unless it is told otherwise.
+pub const VERIFY_SLICE_BYTES: u64 = 8 << 20;
+
+/// How often a verification begins a namespace again, because the log does not tell what has changed in it meanwhile,
+/// before it keeps one snapshot until it is through with it.
+pub const VERIFY_RESTARTS_MAX: u32 = 3;
+
+/// How many damaged places of a namespace, or of the log, a verification goes on behind.
+pub const VERIFY_PLACES_MAX: u32 = 16;
+
+/// How many bytes of keys a verification takes from the log to find which keys are wrong.
+pub const VERIFY_EXPECTED_BYTES_MAX: usize = 64 << 20;
+
+/// The longest time that one step of a verification waits for its rate.
+pub const VERIFY_PAUSE_MAX: Duration = Duration::from_secs(1);
+
 /// How much memory the engine may use for pages, unless the store is opened with another budget.
 pub const CACHE_BYTES: usize = 64 << 20;
 
@@ -111,6 +143,10 @@ pub const CATCH_UP_VERSIONS_MAX: u64 = 4096;
 
 /// How many bytes of the log's records it reads for that, at the most.
 pub const CATCH_UP_BYTES_MAX: usize = 4 << 20;
+
+/// How many bytes of changes a view takes together before it is folded anew instead, at the least. Where the namespaces
+/// that it is made of are larger than a third of that, it is three times what they hold.
+pub const VIEW_CHANGES_BYTES_MIN: u64 = 1 << 20;
 
 /// How many keys a prefetch reads from one snapshot.
 pub const PREFETCH_STEP_KEYS: usize = 1000;

@@ -20,6 +20,15 @@ pub enum Direction {
     Reverse,
 }
 
+/// What a range does behind an entry that is damaged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum OnDamage {
+    /// It yields nothing more.
+    End,
+    /// It yields the next entry.
+    GoOn,
+}
+
 /// A verified key and value, borrowed from the engine's page without a copy.
 pub struct Entry<'a> {
     key: Guard<'a>,
@@ -57,7 +66,7 @@ impl fmt::Debug for Entry<'_> {
 }
 
 /// A range of a table, read entry by entry: either lent out by [`step`](Self::step), which moves nothing, or as an
-/// iterator of entries that live on. After an error it yields nothing more.
+/// iterator of entries that live on. After an error it yields nothing more, unless it [salvages](crate::Snapshot::salvage).
 ///
 /// Besides each value's checksum it verifies that keys come in order and that the entry just outside the range's
 /// start lies outside, so that a damaged branch page cannot silently hide the first entries. Memory is one path
@@ -71,6 +80,7 @@ pub struct Entries<'a> {
     current: Option<Entry<'a>>,
     /// The key of the entry before, if that was given away.
     last: Option<Vec<u8>>,
+    on_damage: OnDamage,
 }
 
 impl<'a> Entries<'a> {
@@ -84,6 +94,7 @@ impl<'a> Entries<'a> {
         seal: Seal,
         range: (Bound<&[u8]>, Bound<&[u8]>),
         direction: Direction,
+        on_damage: OnDamage,
     ) -> Result<Self> {
         let (start, end) = match direction {
             Direction::Forward => range,
@@ -102,7 +113,11 @@ impl<'a> Entries<'a> {
             else {
                 return Ok(());
             };
-            seal.verify(key.value(), value.value())?;
+            match seal.verify(key.value(), value.value()) {
+                // What is read begins right behind the damage, and has nothing to do with it.
+                Err(_) if on_damage == OnDamage::GoOn => return Ok(()),
+                verified => verified?,
+            }
             // An excluded bound is itself outside.
             let is_outside = match direction {
                 Direction::Forward => key.value() <= start,
@@ -110,7 +125,8 @@ impl<'a> Entries<'a> {
             };
             if is_outside { Ok(()) } else { Err(out_of_order(seal, key.value())) }
         })?;
-        Ok(Self::with(Some(cursor), seal, direction, end.map(<[u8]>::to_vec)))
+        let entries = Self::with(Some(cursor), seal, direction, end.map(<[u8]>::to_vec));
+        Ok(Self { on_damage, ..entries })
     }
 
     fn with(
@@ -119,7 +135,12 @@ impl<'a> Entries<'a> {
         direction: Direction,
         end: Bound<Vec<u8>>,
     ) -> Self {
-        Self { cursor, seal, direction, end, current: None, last: None }
+        Self { cursor, seal, direction, end, current: None, last: None, on_damage: OnDamage::End }
+    }
+
+    /// Returns whether there is nothing more to come: at the end, or behind an error.
+    pub fn has_ended(&self) -> bool {
+        self.cursor.is_none()
     }
 
     /// Moves to the next entry and lends it out, or returns `None` at the end of the range.
@@ -127,7 +148,10 @@ impl<'a> Entries<'a> {
     pub fn step(&mut self) -> Result<Option<&Entry<'a>>> {
         let moved = self.advance();
         if !matches!(moved, Ok(true)) {
-            self.cursor = None;
+            // An entry that was found and is damaged has left the cursor where it should be.
+            if moved.is_ok() || self.current.is_none() || self.on_damage == OnDamage::End {
+                self.cursor = None;
+            }
             self.current = None;
         }
         moved.map(|_| self.current.as_ref())
@@ -150,11 +174,11 @@ impl<'a> Entries<'a> {
     /// Loads the next entry into `current` and returns whether there is one.
     #[inline]
     fn advance(&mut self) -> Result<bool> {
-        let Self { cursor: Some(cursor), seal, direction, end, current, last } = self else {
+        let Self { cursor: Some(cursor), seal, direction, end, current, last, .. } = self else {
             return Ok(false);
         };
         let before = current.take();
-        guarded(seal.table(), || {
+        let verified = guarded(seal.table(), || {
             // The guards are large: they go to their place at once instead of through the layers in between.
             *current = match direction {
                 Direction::Forward => cursor.next()?,
@@ -163,21 +187,32 @@ impl<'a> Entries<'a> {
             .map(|(key, value)| Entry { key, value });
             // See `Seal::find` for why this is guarded.
             current.as_ref().map_or(Ok(()), |entry| seal.verify(entry.key.value(), entry.value.value()))
-        })?;
-        let Some(entry) = current else { return Ok(false) };
-        let key = entry.key();
-        let behind = |bound: &[u8]| match direction {
+        });
+        let behind = |bound: &[u8], key: &[u8]| match direction {
             Direction::Forward => bound < key,
             Direction::Reverse => bound > key,
         };
-        if before.as_ref().map(Entry::key).or(last.as_deref()).is_some_and(|before| !behind(before)) {
-            return Err(out_of_order(*seal, key));
+        let ordered =
+            verified.and_then(|()| match (before.as_ref().map(Entry::key).or(last.as_deref()), &*current) {
+                (Some(before), Some(entry)) if !behind(before, entry.key()) => {
+                    Err(out_of_order(*seal, entry.key()))
+                }
+                _ => Ok(()),
+            });
+        if let Err(error) = ordered {
+            // What comes next is to stand behind the last entry that was sound.
+            if let Some(before) = before {
+                *last = Some(before.key().to_vec());
+            }
+            return Err(error);
         }
+        let Some(entry) = current else { return Ok(false) };
+        let key = entry.key();
         *last = None;
         Ok(match end {
             Bound::Unbounded => true,
-            Bound::Included(end) => !behind(end),
-            Bound::Excluded(end) => !behind(end) && key != end.as_slice(),
+            Bound::Included(end) => !behind(end, key),
+            Bound::Excluded(end) => !behind(end, key) && key != end.as_slice(),
         })
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableError};
 
-use crate::entries::{Direction, Entries, verify_absence};
+use crate::entries::{Direction, Entries, OnDamage, verify_absence};
 use crate::guard::guarded;
 use crate::seal::{Seal, Value};
 use crate::table::TABLES_MAX;
@@ -64,7 +64,23 @@ impl Snapshot {
         direction: Direction,
     ) -> Result<Entries<'_>> {
         match self.tree(table) {
-            Some((tree, seal)) => Entries::open(tree, seal, range, direction),
+            Some((tree, seal)) => Entries::open(tree, seal, range, direction, OnDamage::End),
+            None => Ok(Entries::empty(table)),
+        }
+    }
+
+    /// Reads the entries of a range, lazily, and goes on behind entries that are damaged.
+    ///
+    /// Each of them is an error, behind which [`Entries::step`] comes to the next entry, unless the page itself cannot
+    /// be read: then [`Entries::has_ended`].
+    pub fn salvage(
+        &self,
+        table: Table,
+        range: (Bound<&[u8]>, Bound<&[u8]>),
+        direction: Direction,
+    ) -> Result<Entries<'_>> {
+        match self.tree(table) {
+            Some((tree, seal)) => Entries::open(tree, seal, range, direction, OnDamage::GoOn),
             None => Ok(Entries::empty(table)),
         }
     }

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use redb::{ReadableTable, WriteTransaction};
 
-use crate::entries::{Direction, Entries, verify_absence};
+use crate::entries::{Direction, Entries, OnDamage, verify_absence};
 use crate::guard::guarded;
 use crate::seal::{SEAL_BYTES, Seal, Value};
 use crate::table::TABLES_MAX;
@@ -146,7 +146,7 @@ impl<'tx> Transaction<'tx> {
         direction: Direction,
     ) -> Result<Entries<'_>> {
         let (tree, seal) = Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
-        Entries::open(tree, *seal, range, direction)
+        Entries::open(tree, *seal, range, direction, OnDamage::End)
     }
 
     /// Appends entries in ascending order behind everything the table holds; several times as fast as

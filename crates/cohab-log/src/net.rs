@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use cohab_core::limits::NET_BYTES_MAX;
 use cohab_core::{Contents, NamespaceId, Version};
 
 use crate::{Change, Item};
+
+/// What a key takes besides its own bytes and those of its images, about.
+const ENTRY_BYTES: u64 = 200;
 
 /// Which images of a key are kept: those that nobody asks for need no memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,9 +96,16 @@ pub struct Image {
 }
 
 impl Net {
-    /// Begins with nothing changed.
+    /// Begins with nothing changed, and with up to [`NET_BYTES_MAX`] bytes of memory.
     pub const fn new(sides: Sides) -> Self {
-        Self { sides, only: None, namespaces: BTreeMap::new(), current: None, bytes: 0, bytes_max: u64::MAX }
+        Self {
+            sides,
+            only: None,
+            namespaces: BTreeMap::new(),
+            current: None,
+            bytes: 0,
+            bytes_max: NET_BYTES_MAX,
+        }
     }
 
     /// Leaves out all namespaces but one.
@@ -104,7 +115,7 @@ impl Net {
         self
     }
 
-    /// Sets how many bytes of keys and values it may keep.
+    /// Sets about how many bytes of memory it may take.
     #[must_use]
     pub const fn bytes_max(mut self, bytes_max: u64) -> Self {
         self.bytes_max = bytes_max;
@@ -127,11 +138,11 @@ impl Net {
                 }
             }
             Item::Metadata { namespace, before, after } if wants(*namespace) => {
-                let copy = |bytes: &Option<&serde_bytes::Bytes>| bytes.map(|b| Bytes::copy_from_slice(b));
+                let copy = |bytes: Option<&serde_bytes::Bytes>| bytes.map(|b| Bytes::copy_from_slice(b));
                 let record = &mut self.namespaces.entry(*namespace).or_default().record;
                 match record {
-                    Some(record) => record.after = copy(after),
-                    None => *record = Some(NetRecord { before: copy(before), after: copy(after) }),
+                    Some(record) => record.after = copy(*after),
+                    None => *record = Some(NetRecord { before: copy(*before), after: copy(*after) }),
                 }
             }
             Item::Unrecorded { namespace, .. } if wants(*namespace) => {
@@ -160,17 +171,13 @@ impl Net {
             known.after = after;
             return;
         }
-        let before = match *change {
-            Change::Insert { .. } => None,
-            Change::Update { before, before_version, .. } | Change::Delete { before, before_version, .. } => {
-                Some(image(before_version, before, sides != Sides::After))
-            }
-        };
-        *bytes += change.key().len() as u64;
+        let before = change.before().zip(change.before_version());
+        let before = before.map(|(value, version)| image(version, value, sides != Sides::After));
+        *bytes += change.key().len() as u64 + ENTRY_BYTES;
         changes.insert(change.key().into(), NetChange { before, after });
     }
 
-    /// Returns how many bytes of keys and values it keeps.
+    /// Returns about how many bytes of memory it takes.
     pub const fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -256,8 +263,9 @@ mod tests {
                     Some(value) => state.insert(*key, *value),
                     None => state.remove(key),
                 };
-                let (key, before_version) = (&[*key][..], Version::new(1));
-                let change = match (&before.map(|b| [b]), &after.map(|a| [a])) {
+                let (key, before_version) = (&[*key], Version::new(1));
+                let (before, after) = (before.map(|b| [b]), after.map(|a| [a]));
+                let change = match (&before, &after) {
                     (None, Some(value)) => Change::Insert { key, value },
                     (Some(before), Some(value)) => Change::Update { key, before, before_version, value },
                     (Some(before), None) => Change::Delete { key, before, before_version },

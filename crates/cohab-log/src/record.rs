@@ -77,6 +77,14 @@ impl<'a> Change<'a> {
         }
     }
 
+    /// Returns the version that had set the value before, if there was one.
+    pub const fn before_version(&self) -> Option<Version> {
+        match *self {
+            Self::Insert { .. } => None,
+            Self::Update { before_version, .. } | Self::Delete { before_version, .. } => Some(before_version),
+        }
+    }
+
     /// Returns the value after the change, if there is one.
     pub const fn after(&self) -> Option<&'a [u8]> {
         match *self {

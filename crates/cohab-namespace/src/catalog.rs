@@ -56,6 +56,8 @@ pub struct Root {
     pub created_at: Timestamp,
     /// The last version committed.
     pub version: Version,
+    /// How often the catalogue was written; some commits make no version.
+    pub revision: u64,
     /// The epoch of the writer that committed it.
     pub epoch: Epoch,
     /// The identity that the next namespace gets; none once they are used up.
@@ -82,6 +84,7 @@ impl Root {
             origin: None,
             created_at,
             version: Version::ZERO,
+            revision: 0,
             epoch: Epoch::ZERO,
             next_namespace: Some(NamespaceId::FIRST),
             chain: [0; 32],

@@ -7,7 +7,7 @@ use cohab_core::StoreId;
 use cohab_core::limits::CACHE_BYTES;
 use cohab_engine::CopyProgress;
 use cohab_lock::Holder;
-use cohab_namespace::catalog::{ROOT_KEY, Root, Stored};
+use cohab_namespace::catalog::{ROOT_KEY, Root, Stored, Upstream};
 
 use crate::directory::{Card, Directory};
 use crate::layout::{CATALOG, TABLES};
@@ -41,20 +41,7 @@ impl Store {
         progress: impl FnMut(Progress),
     ) -> Result<Self> {
         let source = Self::options().role(Role::Reader).open(backup)?.snapshot()?;
-        let directory = Directory::create(path.as_ref())?;
-        let lock = directory.lock_for_writing(&Holder::this_process("restore"), Duration::ZERO)?;
-        if directory.is_store() || directory.data().exists() {
-            let message = format!("there is a store at {} already", path.as_ref().display());
-            return Err(
-                Error::new(Kind::Exists, message).hint("restore into a directory that does not exist yet")
-            );
-        }
-        let mut root = source.state().root.clone();
-        root.origin = Some(source.token());
-        root.store = StoreId::generate();
-        source.copy(&directory.data(), Some(&root), progress)?;
-        directory.write_card(Card::new(root.store))?;
-        drop(lock);
+        source.make_store(path.as_ref(), progress, |root| root.upstream = None)?;
         Options::default().create(false).open(path)
     }
 }
@@ -76,6 +63,39 @@ impl Snapshot {
         }
         self.copy(path, None, progress)?;
         Ok(self.version())
+    }
+
+    /// Makes a store of the snapshot that follows the one it is of.
+    pub(crate) fn replicate(&self, path: &Path, progress: impl FnMut(Progress)) -> Result<()> {
+        self.make_store(path, progress, |root| {
+            let (store, version, chain) = (self.store(), root.version, root.chain);
+            root.upstream = Some(Upstream { store, version, chain, local: version, promoted: false });
+        })
+    }
+
+    /// Makes a store of the snapshot, with an identity of its own.
+    fn make_store(
+        &self,
+        path: &Path,
+        progress: impl FnMut(Progress),
+        describe: impl FnOnce(&mut Root),
+    ) -> Result<()> {
+        let directory = Directory::create(path)?;
+        let lock = directory.lock_for_writing(&Holder::this_process("restore"), Duration::ZERO)?;
+        if directory.is_store() || directory.data().exists() {
+            let message = format!("there is a store at {} already", path.display());
+            return Err(
+                Error::new(Kind::Exists, message).hint("restore into a directory that does not exist yet")
+            );
+        }
+        let mut root = self.state().root.clone();
+        root.origin = Some(self.token());
+        root.store = StoreId::generate();
+        describe(&mut root);
+        self.copy(&directory.data(), Some(&root), progress)?;
+        directory.write_card(Card::new(root.store))?;
+        drop(lock);
+        Ok(())
     }
 
     /// Copies the snapshot into a file that appears when it is complete, with another root row if one is given.

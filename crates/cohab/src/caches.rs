@@ -8,7 +8,6 @@ use cohab_cache::{At, Cache, Policy, Space, Stats};
 use cohab_core::limits::{CATCH_UP_BYTES_MAX, CATCH_UP_VERSIONS_MAX, VALUE_CACHE_BYTES, WRITTEN_BYTES_MAX};
 use cohab_core::{NamespaceId, Version};
 use cohab_log::{Item, items, record_start};
-use cohab_namespace::Record;
 use cohab_namespace::catalog::record_key;
 
 use crate::layout::{CATALOG, LOG};
@@ -27,8 +26,6 @@ pub(crate) struct Caches {
 
 #[derive(Clone, Debug)]
 struct Known {
-    /// The version that made the namespace: a replica whose source was put back from a copy may meet an identity again.
-    created: Version,
     /// What the namespace was called when it was first read.
     name: Box<str>,
     space: Arc<Space>,
@@ -67,34 +64,20 @@ impl Caches {
     }
 
     /// Returns the space of a namespace; a new one begins where the snapshot stands that asks for it.
-    pub(crate) fn space(&self, record: &Record, state: &State, at: At) -> Arc<Space> {
-        let (id, created, name) = (record.id, record.created, record.metadata.name.as_str());
-        let find = |spaces: &HashMap<NamespaceId, Known>| {
-            spaces.get(&id).filter(|known| known.created == created).map(|known| known.space.clone())
-        };
-        if let Some(space) = find(&self.spaces.read().unwrap_or_else(PoisonError::into_inner)) {
+    pub(crate) fn space(&self, id: NamespaceId, name: &str, state: &State, at: At) -> Arc<Space> {
+        if let Some(space) = self.get(id) {
             return space;
         }
         // So that a new one gets what they had.
         self.forget_gone(state);
         let mut spaces = self.spaces.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(space) = find(&spaces) {
-            return space;
-        }
-        let space = Arc::new(self.cache.space(self.policies.get(name).copied().unwrap_or_default()));
-        // It is empty, so nothing that was written before has to be dropped.
-        space.advance(at, |_, _| true);
-        // An old snapshot of one that is gone has its values for itself.
-        if spaces.get(&id).is_some_and(|known| known.created > created) {
-            return space;
-        }
-        let before = spaces.insert(id, Known { created, name: name.into(), space: space.clone() });
-        drop(spaces);
-        // When the lock is not held any more: with it go values of the application's.
-        if let Some(known) = before {
-            known.space.retire();
-        }
-        space
+        let known = spaces.entry(id).or_insert_with(|| {
+            let space = self.cache.space(self.policies.get(name).copied().unwrap_or_default());
+            // It is empty, so nothing that was written before has to be dropped.
+            space.advance(at, |_, _| true);
+            Known { name: name.into(), space: Arc::new(space) }
+        });
+        known.space.clone()
     }
 
     /// Lets go of namespaces that were purged.
@@ -195,7 +178,7 @@ impl Inner {
         let spaces = self.caches.spaces.read().unwrap_or_else(PoisonError::into_inner);
         let mut all: Vec<_> = spaces
             .iter()
-            .map(|(id, Known { name, space, .. })| {
+            .map(|(id, Known { name, space })| {
                 let stats = space.stats();
                 let changed = page.as_ref().map(|page| page.changed(*id)).filter(|it| it.get() != u64::MAX);
                 let lag = changed.map_or(0, |changed| changed.get().saturating_sub(stats.horizon.get()));

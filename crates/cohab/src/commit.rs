@@ -318,11 +318,13 @@ impl<'c, 'tx> Commit<'c, 'tx> {
         }
         let retention = &self.inner.options.retention;
         if extent(&self.root).is_trim_due(retention, self.now) {
-            let is_look = self.root.version.get().is_multiple_of(PINS_LOOK_VERSIONS);
+            let look = |version: Version| version.get() / PINS_LOOK_VERSIONS;
+            let is_look = look(self.since) != look(self.root.version);
             let pins =
                 maintain::Pins { followers: self.inner.followers.pinned(self.inner), may_lapse: is_look };
             maintain::trim_step(self.tx, &mut self.root, retention, self.now, pins)?;
         }
+        self.root.revision += 1;
         self.tx.insert(CATALOG, ROOT_KEY, &[&self.root.encode()])?;
         Ok(Some(News { since: self.since, version: self.root.version, changed, written }))
     }

@@ -140,7 +140,7 @@ impl Snapshot {
         match header.kind {
             DeltaKind::Coalesced if from == Version::ZERO => self.pieces_of_all(visit),
             DeltaKind::Coalesced => {
-                let net = net(self.state(), from, to, Net::new(Sides::After).bytes_max(DELTA_BYTES_MAX))?;
+                let net = net(self.state(), from, to, Net::new(Sides::After))?;
                 self.pieces_of_net(&net, visit)
             }
             DeltaKind::Complete => {
@@ -148,12 +148,7 @@ impl Snapshot {
                 while before < to {
                     let version = before.next();
                     let header = record_header(self.state(), version)?;
-                    let net = net(
-                        self.state(),
-                        before,
-                        version,
-                        Net::new(Sides::After).bytes_max(DELTA_BYTES_MAX),
-                    )?;
+                    let net = net(self.state(), before, version, Net::new(Sides::After))?;
                     let unknown = net.namespaces().find(|(_, namespace)| namespace.is_unrecorded);
                     if let Some(error) = unknown.and_then(|(id, namespace)| lost(id, namespace)) {
                         return Err(error.hint("a coalesced delta takes the whole namespace along"));

@@ -63,7 +63,9 @@ impl Followers {
     pub(crate) fn look(&self, inner: &Inner) -> Option<Version> {
         let now = inner.options.clock.now();
         let all = inner.directory.iter().flat_map(|directory| list(&directory.followers()));
-        let recent = all.filter(|record| now.since(record.at) <= FOLLOWER_AGE_MAX);
+        // One from the future is as old as it is far off.
+        let age = |record: &FollowerRecord| now.since(record.at).max(record.at.since(now));
+        let recent = all.filter(|record| age(record) <= FOLLOWER_AGE_MAX);
         let oldest = recent.map(|record| record.version).min();
         self.oldest.store(oldest.map_or(NOBODY, Version::get), Ordering::Relaxed);
         oldest

@@ -3,6 +3,8 @@
 //! One costs a row of the catalogue and no copy of anything. It pins the log, whose growth beyond the store's retention is
 //! bounded: a snapshot that is in the way of the bound lapses, which its row goes on to tell.
 
+use std::collections::BTreeSet;
+
 use cohab_core::limits::{
     PINNED_BYTES_MAX, SAFETY_AGE_MAX, SAFETY_SNAPSHOTS_MAX, SNAPSHOT_NOTE_BYTES_MAX, SNAPSHOTS_MAX,
 };
@@ -140,35 +142,51 @@ impl Transaction<'_, '_> {
     /// [`drop_namespace`](Self::drop_namespace) and roll-backs do so by themselves. Whoever writes over a namespace's
     /// data calls this before, so that [`undo`](Self::undo) brings back what was there.
     pub fn safeguard(&mut self, operation: Operation, namespace: Option<NamespaceId>) -> Result<Name> {
+        let called = match namespace {
+            Some(id) => {
+                let none = || Error::new(Kind::NotFound, format!("there is no namespace #{id}"));
+                Some(self.commit.find_record(id)?.ok_or_else(none)?.metadata.name.clone())
+            }
+            None => None,
+        };
         self.whole(|transaction| {
             let version = transaction.version();
             let (before, now) = (Version::new(version.get() - 1), transaction.commit.now);
-            let called =
-                namespace.map(|id| transaction.commit.load(id).map(|open| open.record.metadata.name.clone()));
-            let called = called.transpose()?;
             let of = namespace.zip(called.as_ref().map(Name::as_str));
             let kept = Kept::safety(before, now, operation, of);
             let id = namespace.map(|id| format!("-{id}")).unwrap_or_default();
             let name = Name::new(format!("{SAFETY_PREFIX}{version}-{operation}{id}"))?;
             let commit = &mut transaction.commit;
             commit.tx.insert(CATALOG, &kept_key(&name), &[&kept.encode()])?;
-            let all = rows(commit.tx)?;
-            let active: Vec<_> = all.iter().filter(|known| is_active_safety(known)).collect();
-            for known in &active[..active.len().saturating_sub(SAFETY_SNAPSHOTS_MAX)] {
-                lapse(commit.tx, known, Lapse::Number)?;
+            commit.root.kept = Some(commit.root.kept.map_or(before, |kept| kept.min(before)));
+            if transaction.ledger.guard() {
+                bound_safety(commit.tx)?;
+                commit.root.kept = lowest(&rows(commit.tx)?);
             }
-            // Of those that have lapsed as many are remembered.
-            let lapsed: Vec<_> = all
-                .iter()
-                .filter(|known| known.kept.as_safety().is_some() && !known.kept.is_active())
-                .collect();
-            for known in &lapsed[..lapsed.len().saturating_sub(SAFETY_SNAPSHOTS_MAX)] {
-                commit.tx.remove(CATALOG, &kept_key(&known.name))?;
-            }
-            commit.root.kept = lowest(&rows(commit.tx)?);
             Ok(name)
         })
     }
+}
+
+/// Lets go of the oldest safety snapshots if there are more than may be. Those of one version go together.
+fn bound_safety(tx: &mut cohab_engine::Transaction<'_>) -> Result<()> {
+    let all: Vec<_> = rows(tx)?.into_iter().filter(|known| known.kept.as_safety().is_some()).collect();
+    let too_old = |is_active: bool| {
+        let of_kind = all.iter().filter(|known| known.kept.is_active() == is_active);
+        let versions: BTreeSet<_> = of_kind.map(|known| known.kept.version).collect();
+        versions.into_iter().rev().nth(SAFETY_SNAPSHOTS_MAX)
+    };
+    let (lapses, goes) = (too_old(true), too_old(false));
+    for known in &all {
+        let is_over = |bound: Option<Version>| bound.is_some_and(|bound| known.kept.version <= bound);
+        if known.kept.is_active() && is_over(lapses) {
+            lapse(tx, known, Lapse::Number)?;
+        } else if !known.kept.is_active() && is_over(goes) {
+            // Of those that have lapsed as many are remembered.
+            tx.remove(CATALOG, &kept_key(&known.name))?;
+        }
+    }
+    Ok(())
 }
 
 fn is_active_safety(known: &NamedSnapshot) -> bool {

@@ -383,7 +383,7 @@ impl Inner {
         snapshot.check_lineage(self)?;
         if let Some(before) = before {
             // Of two that show the same, the one that is shared already pins no more.
-            if version == before.version() {
+            if snapshot.state().root.revision == before.state().root.revision {
                 return Ok((before.clone(), basis));
             }
             // Nothing newer was published, so nobody has been told of what is on its way; unless somebody was, or its

@@ -9,7 +9,7 @@ use cohab_namespace::catalog::{
 use cohab_namespace::{Contents, Metadata, Operation, Record, Update};
 
 use crate::commit::{Open, no_namespace};
-use crate::layout::{CATALOG, DATA, DataRange};
+use crate::layout::CATALOG;
 use crate::snapshot::catalog_range;
 use crate::view::Direction;
 use crate::{Error, Kind, Name, NamespaceInfo, Result, Transaction};
@@ -250,28 +250,21 @@ impl Transaction<'_, '_> {
     ) -> Result<()> {
         let Self { commit, ledger } = self;
         let (was, is) = (before.map(Stored::encode), after.as_ref().map(Stored::encode));
-        match (&is, after) {
-            (Some(is), Some(after)) => {
-                commit.tx.insert(CATALOG, &record_key(id), &[is])?;
-                if before.is_some() {
-                    commit.open(id).record = after;
-                } else {
-                    // A replica whose source was put back from a copy may meet an identity again.
-                    if commit.tx.remove(CATALOG, &reclaim_key(id))?.is_some() {
-                        commit.tx.remove_first(DATA, DataRange::all(id).bounds(), usize::MAX, |_, _| {})?;
-                    }
-                    commit.tx.insert(CATALOG, &contents_key(id), &[&Contents::EMPTY.encode()])?;
-                    commit.keep(Open::new(after, Contents::EMPTY, &commit.inner.caches));
-                }
+        if let (Some(is), Some(after)) = (&is, after) {
+            commit.tx.insert(CATALOG, &record_key(id), &[is])?;
+            if before.is_some() {
+                commit.open(id).record = after;
+            } else {
+                commit.tx.insert(CATALOG, &contents_key(id), &[&Contents::EMPTY.encode()])?;
+                commit.keep(Open::new(after, Contents::EMPTY, &commit.inner.caches));
             }
-            _ => {
-                // Its data is given up as well, which the record is to say.
-                ledger.sum_up(commit.load(id)?, Contents::EMPTY);
-                commit.tx.remove(CATALOG, &record_key(id))?;
-                commit.tx.remove(CATALOG, &contents_key(id))?;
-                commit.tx.insert(CATALOG, &reclaim_key(id), &[])?;
-                commit.forget(id);
-            }
+        } else {
+            // Its data is given up as well, which the record is to say.
+            ledger.sum_up(commit.load(id)?, Contents::EMPTY);
+            commit.tx.remove(CATALOG, &record_key(id))?;
+            commit.tx.remove(CATALOG, &contents_key(id))?;
+            commit.tx.insert(CATALOG, &reclaim_key(id), &[])?;
+            commit.forget(id);
         }
         ledger.record().metadata(id, was.as_deref(), is.as_deref());
         Ok(())

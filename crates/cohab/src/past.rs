@@ -54,6 +54,18 @@ impl Past {
         Ok(Some(Record::decode(before)?))
     }
 
+    /// Returns the first namespace behind another one that was there and is no more.
+    pub(crate) fn next_purged(&self, after: Option<NamespaceId>) -> Option<NamespaceId> {
+        let was_there = |namespace: &NetNamespace| !namespace.is_new() && namespace.is_purged();
+        let mut behind = self.net.namespaces().filter(|(id, _)| after.is_none_or(|after| *id > after));
+        behind.find(|(_, namespace)| was_there(namespace)).map(|(id, _)| id)
+    }
+
+    /// Returns whether a namespace was made since.
+    pub(crate) fn is_later(&self, id: NamespaceId) -> bool {
+        self.net.namespace(id).is_some_and(NetNamespace::is_new)
+    }
+
     /// Returns what a namespace held, if that was something else.
     pub(crate) fn contents(&self, id: NamespaceId) -> Option<Contents> {
         self.net.namespace(id)?.contents.map(|(before, _)| before)
@@ -110,7 +122,7 @@ impl Snapshot {
     ///
     /// let past = store.snapshot()?.at(before)?;
     /// assert_eq!(past.get("flags", "dark-mode")?.as_deref(), Some(&b"off"[..]));
-    /// # Ok::<(), cohab::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors

@@ -8,8 +8,9 @@ use std::thread::{self, JoinHandle};
 use cohab_cache::{At, Space};
 use cohab_core::limits::PREFETCH_STEP_KEYS;
 
+use crate::entries::EntryRef;
 use crate::layout::prefix_end;
-use crate::view::{Direction, EntryRef};
+use crate::view::Direction;
 use crate::{Cached, Error, Kind, Result};
 
 /// A prefetch under way; see [`Cached::prefetch`]. Dropping it ends it.

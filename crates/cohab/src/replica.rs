@@ -3,8 +3,7 @@
 //! A replica counts versions of its own: a delta that takes a thousand versions together makes one. Which version of its
 //! source it holds, and by which history, stands in its own row, in the transaction of the data itself.
 
-use std::collections::BTreeSet;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use cohab_core::{NamespaceId, Token, Version};
 use cohab_log::{Chain, DeltaHeader, DeltaKind, Piece, Position};
@@ -202,10 +201,14 @@ struct Applier<'h, 'c, 'tx> {
     header: &'h DeltaHeader,
     transaction: Option<Transaction<'c, 'tx>>,
     /// What is to be said of namespaces, until all of it is known: names may change hands.
-    records: Vec<(NamespaceId, Option<Record>)>,
+    records: BTreeMap<NamespaceId, Option<Record>>,
     section: Option<Section>,
     /// Set until it is known which namespaces a whole store has: all others go.
     must_list: bool,
+    /// The identities that the replica has yet to meet; one from before that is not there was given up.
+    unused: Option<NamespaceId>,
+    /// Those that it has met in this delta.
+    created: BTreeSet<NamespaceId>,
     changes: u64,
 }
 
@@ -233,12 +236,15 @@ impl<'h, 'c, 'tx> Applier<'h, 'c, 'tx> {
             transaction.label(format!("versions {from} to {to} of store {}", header.store))?;
         }
         let must_list = is_whole_store(header);
+        let unused = transaction.commit.root.next_namespace;
         Ok(Self {
             header,
             transaction: Some(transaction),
-            records: Vec::new(),
+            records: BTreeMap::new(),
             section: None,
             must_list,
+            unused,
+            created: BTreeSet::new(),
             changes: 0,
         })
     }
@@ -259,9 +265,7 @@ impl<'h, 'c, 'tx> Applier<'h, 'c, 'tx> {
                 Ok(())
             }
             Piece::Record { namespace, record } => {
-                let record = record.map(|record| Record::decode(record)).transpose()?;
-                self.records.push((namespace, record));
-                Ok(())
+                self.record(namespace, record.map(|record| Record::decode(record)).transpose()?)
             }
             Piece::Namespace { namespace, before, after, is_whole } => {
                 self.settle()?;
@@ -306,41 +310,75 @@ impl<'h, 'c, 'tx> Applier<'h, 'c, 'tx> {
         }
     }
 
+    /// Notes what is to be said of a namespace, if it may be.
+    fn record(&mut self, id: NamespaceId, record: Option<Record>) -> Result<()> {
+        let nonsense =
+            |what: &str| Error::new(Kind::Corrupt, format!("the delta says of namespace #{id} {what}"));
+        if id < NamespaceId::FIRST || self.records.contains_key(&id) {
+            return Err(nonsense("what it cannot"));
+        }
+        if let Some(record) = &record {
+            if record.id != id {
+                return Err(nonsense(&format!("that it is namespace #{}", record.id)));
+            }
+            record.metadata.check()?;
+        }
+        self.records.insert(id, record);
+        Ok(())
+    }
+
     /// Does what the pieces so far still leave to do.
     fn settle(&mut self) -> Result<()> {
+        if let Some(mut section) = self.section.take() {
+            let transaction = self.transaction.as_mut().expect("is taken out for a moment only");
+            if let Some(held) = &mut section.held {
+                self.changes += held.remove_before(transaction, section.id, None)?;
+            }
+            compare(section.id, &section.after, &transaction.commit.open(section.id).contents)?;
+        }
         let mut records = std::mem::take(&mut self.records);
         // All records of a whole store come before any of its data.
         let must_list = std::mem::take(&mut self.must_list);
-        let transaction = self.transaction();
+        let transaction = self.transaction.as_mut().expect("is taken out for a moment only");
         if must_list {
-            let listed: BTreeSet<_> = records.iter().map(|(id, _)| *id).collect();
-            let there = namespace_ids(transaction)?;
-            records.extend(there.into_iter().filter(|id| !listed.contains(id)).map(|id| (id, None)));
+            for id in namespace_ids(transaction)? {
+                records.entry(id).or_insert(None);
+            }
         }
-        if !records.is_empty() {
-            let mut steps = Vec::new();
-            for (id, record) in records {
-                let before = transaction.commit.find_record(id)?.cloned();
-                if let Some(step) = localize(transaction, before.as_ref(), record) {
-                    steps.push((id, step));
+        let mut steps = Vec::new();
+        for (id, record) in records {
+            let before = transaction.commit.find_record(id)?.cloned();
+            if before.is_none() && record.is_some() {
+                // What lies under an identity that was given up may still be there, and is nobody's.
+                if self.unused.is_none_or(|unused| id < unused) || !self.created.insert(id) {
+                    return Err(rewritten(self.header.store, self.header.from.version));
                 }
             }
-            transaction.replace_records(steps)?;
+            if let Some(record) = record {
+                let local = localize(transaction.version(), before.as_ref(), record);
+                steps.extend(local.map(|record| (id, Some(record))));
+            } else if before.is_some() {
+                steps.push((id, None));
+            }
         }
-        let Some(mut section) = self.section.take() else { return Ok(()) };
-        let transaction = self.transaction.as_mut().expect("is taken out for a moment only");
-        if let Some(held) = &mut section.held {
-            self.changes += held.remove_before(transaction, section.id, None)?;
-        }
-        compare(section.id, &section.after, &transaction.commit.open(section.id).contents)
+        if steps.is_empty() { Ok(()) } else { transaction.replace_records(steps) }
     }
 
     fn finish(mut self) -> Result<(Commit<'c, 'tx>, Applied)> {
         self.settle()?;
         let transaction = self.transaction.take().expect("is taken out for a moment only");
         let (mut commit, version) = transaction.finish()?;
-        let to = self.header.to;
-        commit.root.next_namespace = self.header.next_namespace;
+        let (to, next) = (self.header.to, self.header.next_namespace);
+        // None says that there are no more.
+        let is_behind = match (self.unused, next) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(unused), Some(next)) => next < unused,
+        };
+        if is_behind || self.created.iter().any(|id| next.is_some_and(|next| next <= *id)) {
+            return Err(rewritten(self.header.store, self.header.from.version));
+        }
+        commit.root.next_namespace = next;
         commit.root.upstream = Some(Upstream {
             store: self.header.store,
             version: to.version,
@@ -355,15 +393,7 @@ impl<'h, 'c, 'tx> Applier<'h, 'c, 'tx> {
 }
 
 /// Makes a record of the source one of the replica, whose versions are its own; `None` if nothing changes.
-fn localize(
-    transaction: &Transaction<'_, '_>,
-    before: Option<&Record>,
-    record: Option<Record>,
-) -> Option<Option<Record>> {
-    let version = transaction.version();
-    let Some(mut record) = record else {
-        return before.is_some().then_some(None);
-    };
+fn localize(version: Version, before: Option<&Record>, mut record: Record) -> Option<Record> {
     if let Some(before) = before
         && before.metadata == record.metadata
         && before.dropped.is_some() == record.dropped.is_some()
@@ -374,7 +404,7 @@ fn localize(
     record.meta_version = version;
     let dropped = before.and_then(|before| before.dropped);
     record.dropped = record.dropped.map(|it| dropped.unwrap_or(Dropped { version, at: it.at }));
-    Some(Some(record))
+    Some(record)
 }
 
 fn namespace_ids(transaction: &mut Transaction<'_, '_>) -> Result<Vec<NamespaceId>> {

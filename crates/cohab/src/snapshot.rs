@@ -14,12 +14,13 @@ use cohab_namespace::{Contents, Dropped, History, Record};
 use crate::ages::Age;
 use crate::caches::Caches;
 use crate::commit::no_namespace;
+use crate::entries::Value;
 use crate::layout::{CATALOG, prefix_end};
 use crate::maintain::reclaiming;
 use crate::opened::{Found, Namespace, Namespaces};
 use crate::past::Past;
 use crate::store::{Inner, read_root};
-use crate::view::{Direction, NamespaceView, Value};
+use crate::view::{Direction, NamespaceView};
 use crate::{Digest, Error, Name, Result};
 
 /// The whole store as it was after one commit: all namespaces, consistent with each other, for as long as it lives.
@@ -54,6 +55,11 @@ impl State {
     pub(crate) fn engine(&self) -> Result<&cohab_engine::Snapshot> {
         self.pinned.age.check()?;
         Ok(&self.pinned.engine)
+    }
+
+    /// Returns the handle that it was taken from, unless that was closed.
+    pub(crate) fn handle(&self) -> Option<Arc<Inner>> {
+        self.pinned.handle.upgrade()
     }
 
     /// Returns the store's own row of the version that is pinned.
@@ -220,15 +226,15 @@ impl Snapshot {
     fn look_up(&self, name: &str) -> Result<Namespace> {
         let name = Name::new(name)?;
         let key = name_key(&name);
-        let id = match self.state.past.as_ref().and_then(|past| past.names.get(&key)) {
-            Some(id) => *id,
-            None => {
-                let row = self.state.engine()?.get(CATALOG, &key)?;
-                let id = row.map(|row| NamespaceId::decode(&row)).transpose()?;
-                let is_it = |id: &NamespaceId| self.state.past.as_ref().is_none_or(|past| !past.renames(*id));
-                id.filter(is_it).ok_or_else(|| no_namespace(name.as_str()))?
-            }
-        };
+        let past = self.state.past.as_deref();
+        if let Some(id) = past.and_then(|past| past.names.get(&key)) {
+            return self.load(*id);
+        }
+        let row = self.state.engine()?.get(CATALOG, &key)?;
+        let id = row.map(|row| NamespaceId::decode(&row)).transpose()?;
+        // One that had another name then is another one.
+        let id = id.filter(|id| past.is_none_or(|past| !past.renames(*id)));
+        let id = id.ok_or_else(|| no_namespace(name.as_str()))?;
         self.load(id)
     }
 

@@ -9,9 +9,10 @@ use cohab_log::{Chain, Change, Header, RecordWriter, Summary};
 use cohab_namespace::{Contents, History};
 
 use crate::commit::{Commit, Open};
+use crate::entries::{Range, Value};
 use crate::layout::{DATA, DataRange, LOG, check_value, data_key, prefix_end, split_value, version_prefix};
 use crate::range::KeyRange;
-use crate::view::{Direction, Range, Value};
+use crate::view::Direction;
 use crate::{Error, Fence, Result};
 
 /// An open transaction, handed to the closure of [`Store::write`](crate::Store::write).
@@ -28,12 +29,19 @@ pub(crate) struct Ledger {
     header: Header,
     record: Option<RecordWriter>,
     touched: Vec<NamespaceId>,
+    /// Set once a snapshot was taken before something is destroyed.
+    is_guarded: bool,
 }
 
 impl Ledger {
     /// Returns whether the transaction has changed something.
     pub(crate) fn has_begun(&self) -> bool {
         self.record.is_some()
+    }
+
+    /// Notes that a snapshot is taken, and returns whether it is the first.
+    pub(crate) fn guard(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_guarded, true)
     }
 
     /// Says that somebody else committed this first, and when.
@@ -92,7 +100,7 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
             label: String::new(),
             previous: Chain::from_bytes(commit.root.chain),
         };
-        Self { commit, ledger: Ledger { header, record: None, touched: Vec::new() } }
+        Self { commit, ledger: Ledger { header, record: None, touched: Vec::new(), is_guarded: false } }
     }
 
     /// Leaves the transaction, which must not have changed anything.
@@ -246,7 +254,7 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
             let (tx, open) = commit.split(id);
             let Some(stored) = tx.remove(DATA, &row)? else { return Ok(false) };
             let (before_version, before) = split_value(stored);
-            // First of all, for it notes what the namespace held before.
+            // Before the contents change, of which it notes what they were.
             let record = ledger.touch(open, key);
             open.contents.remove(key, before);
             if open.record.metadata.history == History::Full {

@@ -47,7 +47,8 @@ pub use key::{Key, KeyPart};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::view::{Direction, Range};
+use crate::entries::Range;
+use crate::view::Direction;
 use crate::{Error, Kind, NamespaceMut, NamespaceView, Result, Snapshot, Transaction};
 
 /// Marks the types without holding any, so that handles are `Send` and `Sync` whatever they are.

@@ -66,8 +66,8 @@ impl Transaction<'_, '_> {
         let changed = since.namespace(id);
         refuse_lost(id, changed)?;
         let snapshot = self.safeguard(Operation::RollBack, Some(id))?;
-        let changes = changed.map_or(Ok(0), |namespace| self.revert(id, namespace))?;
-        Ok(RolledBack { changes, namespaces: 0, snapshot })
+        let count = changed.map_or(Ok(0), |namespace| self.revert(id, namespace))?;
+        Ok(RolledBack { changes: count, namespaces: 0, snapshot })
     }
 
     /// Brings the whole store back to what it was at an earlier version: data, names and what is said of namespaces.
@@ -98,6 +98,10 @@ impl Transaction<'_, '_> {
                 Some(before) => {
                     let earlier = Record::decode(before)?;
                     // When it was dropped decides which one of a name comes back first.
+                    if earlier.dropped.is_some() && present.record.dropped.is_none() {
+                        // Whether it may be dropped is for it to say.
+                        present.record.dropped(&present.contents, true, version, now)?;
+                    }
                     let is_same = earlier.metadata == present.record.metadata
                         && earlier.dropped == present.record.dropped;
                     (!is_same).then_some(earlier)
@@ -127,16 +131,27 @@ impl Transaction<'_, '_> {
     /// that those changes would be lost; [`Kind::Exists`] if the name of a dropped namespace was taken meanwhile;
     /// [`Kind::TooOld`], [`Kind::NoHistory`].
     pub fn undo(&mut self) -> Result<Undone> {
-        let all = kept::rows(self.commit.tx)?;
-        let is_open = |known: &&NamedSnapshot| {
+        let mut open = kept::rows(self.commit.tx)?;
+        open.retain(|known| {
             let safety = known.kept.as_safety();
             safety.is_some_and(|safety| safety.undone.is_none() && safety.operation != Operation::Undo)
-        };
-        let last = all.iter().filter(is_open).map(|known| known.kept.version).max();
-        let nothing = || Error::new(Kind::NotFound, "there is nothing to undo");
-        let before = last.ok_or_else(nothing)?;
-        let undone: Vec<_> =
-            all.iter().filter(is_open).filter(|known| known.kept.version == before).cloned().collect();
+        });
+        // The last first; of one version all, because they were one transaction.
+        let mut undone = Vec::new();
+        for known in open.into_iter().rev() {
+            let is_past =
+                undone.first().is_some_and(|last: &NamedSnapshot| last.kept.version != known.kept.version);
+            if is_past {
+                break;
+            }
+            if !self.is_moot(&known)? {
+                undone.push(known);
+            }
+        }
+        if undone.is_empty() {
+            return Err(Error::new(Kind::NotFound, "there is nothing to undo"));
+        }
+        undone.reverse();
         let what: Vec<_> = undone.iter().map(NamedSnapshot::purpose).collect();
         self.going_back(
             || format!("undo to {}", what.join(", ")),
@@ -149,6 +164,19 @@ impl Transaction<'_, '_> {
                 Ok(Undone { undone: undone.clone(), changes })
             },
         )
+    }
+
+    /// Returns whether there is nothing left to undo: a namespace that was dropped was brought back by hand, or given up.
+    fn is_moot(&mut self, known: &NamedSnapshot) -> Result<bool> {
+        let Some((safety, id)) = known.kept.as_safety().and_then(|safety| Some((safety, safety.namespace?)))
+        else {
+            return Ok(false);
+        };
+        let by = known.kept.version.next();
+        let record = self.commit.find_record(id)?;
+        Ok(record.is_none_or(|record| {
+            safety.operation == Operation::Drop && record.dropped.is_none_or(|dropped| dropped.version != by)
+        }))
     }
 
     /// Notes that what a snapshot was taken before has been undone.
@@ -225,12 +253,14 @@ impl Transaction<'_, '_> {
             self.label(cut(label()))?;
         }
         let done = f(self);
-        if done.is_err() {
-            if self.ledger.has_begun() {
-                self.commit.broken = true;
-            } else if !is_labelled {
-                self.label("")?;
-            }
+        if done.is_ok() {
+            // Also where nothing was different: the snapshot that was taken is to be found, and what was undone is not to
+            // be undone again.
+            self.ledger.record();
+        } else if self.ledger.has_begun() {
+            self.commit.broken = true;
+        } else if !is_labelled {
+            self.label("")?;
         }
         done
     }

@@ -9,6 +9,7 @@ use super::range::KeyRange;
 use super::{Exit, Outcome};
 use crate::arguments::name;
 use crate::interrupt;
+use crate::moment::At;
 use crate::session::Session;
 use crate::terminal::Record;
 
@@ -22,13 +23,15 @@ pub(crate) struct Count {
     namespace: OsString,
     #[command(flatten)]
     range: KeyRange,
+    #[command(flatten)]
+    at: At,
 }
 
 impl Count {
     pub(super) fn run(self, session: &mut Session) -> Outcome {
         let namespace = name(&self.namespace)?;
         let bounds = self.range.bounds()?;
-        let snapshot = session.snapshot()?;
+        let snapshot = session.snapshot_at(&self.at)?;
         let view = snapshot.namespace(&namespace)?;
         let count = match bounds {
             None => view.count(),

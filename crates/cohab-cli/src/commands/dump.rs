@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{Exit, Outcome};
 use crate::arguments::name;
+use crate::moment::At;
 use crate::session::Session;
 use crate::transfer::dump;
 
@@ -18,12 +19,14 @@ pub(crate) struct Dump {
     /// Only this namespace
     #[arg(value_name = "NS")]
     namespace: Option<OsString>,
+    #[command(flatten)]
+    at: At,
 }
 
 impl Dump {
     pub(super) fn run(self, session: &mut Session) -> Outcome {
         let only = self.namespace.as_deref().map(name).transpose()?;
-        let snapshot = session.snapshot()?;
+        let snapshot = session.snapshot_at(&self.at)?;
         let bytes = if let Some(name) = &only {
             snapshot.namespace(name)?.info().bytes
         } else {

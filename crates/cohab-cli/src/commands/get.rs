@@ -8,12 +8,14 @@ use super::bytes::Encoding;
 use super::{Exit, Outcome};
 use crate::arguments::name;
 use crate::failure::Failure;
+use crate::moment::At;
 use crate::session::Session;
 use crate::terminal::{Format, Record, printable};
 
 /// Print the value of a key
 ///
-/// With `-o raw`, the value's bytes and nothing else. `version` is the version at which the key last changed.
+/// With `-o raw`, the value's bytes and nothing else. `version` is the version at which the key last changed,
+/// also where --at shows an earlier one of the store.
 #[derive(Debug, Args)]
 pub(crate) struct Get {
     /// The namespace
@@ -24,13 +26,15 @@ pub(crate) struct Get {
     key: OsString,
     #[command(flatten)]
     encoding: Encoding,
+    #[command(flatten)]
+    at: At,
 }
 
 impl Get {
     pub(super) fn run(self, session: &mut Session) -> Outcome {
         let namespace = name(&self.namespace)?;
         let key = self.encoding.key(&self.key)?;
-        let snapshot = session.snapshot()?;
+        let snapshot = session.snapshot_at(&self.at)?;
         let value = snapshot.get(&namespace, &key)?;
         let value = value.ok_or_else(|| no_key(namespace.as_str(), &key))?;
         if session.out.format() == Format::Raw {

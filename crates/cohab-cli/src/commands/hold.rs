@@ -36,7 +36,8 @@ use crate::terminal::{Cell, Record};
 /// Takes one JSON object a line and answers each with one, in order, with the same "id" if it had one. Operations:
 /// {"txn":[…]} with the operations of `cohab txn`, or one of those alone; next to it "label", and "create":true to create
 /// namespaces. Reads: {"get":{"ns","key"}}, {"get_many":[{"ns","key"},…]}, {"scan":{"ns","prefix","from","to","limit",
-/// "reverse"}}, {"count":{"ns"}}, next to each "snapshot":N to read from one that is held. Snapshots: {"snapshot":{}},
+/// "reverse"}}, {"count":{"ns"}}, next to each "snapshot":N to read from one that is held, and "at" to read what was there at a
+/// version, a named snapshot ("@NAME") or a time. Snapshots: {"snapshot":{}},
 /// {"release":N}, {"refresh":{}}, {"token":{}}, {"at_least":{"token","wait_ms"}}. Roles: {"promote":{"wait_ms"}},
 /// {"step_down":{}}, {"reopen":{}}. Locks: {"lock":{"name","mode","wait_ms"}}, {"unlock":NAME}. Others: {"instances":{}},
 /// {"close":{}}. An answer has "ok":true and the "version" that was read or made, or "ok":false and "error".

@@ -1,22 +1,29 @@
 //! `cohab info`
 
 use clap::Args;
-use cohab::FORMAT;
+use cohab::{FORMAT, Upstream};
+use serde_json::json;
 
 use super::{Exit, Outcome};
+use crate::moment::At;
 use crate::report::holder;
 use crate::session::Session;
 use crate::terminal::{Cell, Format, Record, size};
 
 /// Tell what the store is, how large, and who writes to it
+///
+/// `replica_of` is the store whose deltas it applies, with the version that it has reached, unless it was made
+/// independent. With --at, `version`, `epoch`, `namespaces` and `keys` are those of then.
 #[derive(Debug, Args)]
-pub(crate) struct Info {}
+pub(crate) struct Info {
+    #[command(flatten)]
+    at: At,
+}
 
 impl Info {
     pub(super) fn run(self, session: &mut Session) -> Outcome {
-        let Self {} = self;
         let store = session.reader()?;
-        let snapshot = store.snapshot()?;
+        let snapshot = self.at.of(store.snapshot()?)?;
         let (mut namespaces, mut keys) = (0, 0);
         for info in snapshot.namespaces()? {
             namespaces += 1;
@@ -44,8 +51,19 @@ impl Info {
             .with("bytes", bytes(store.file_bytes()?))
             .with("log_bytes", bytes(snapshot.log_bytes()))
             .with("created", snapshot.created_at())
-            .with("origin", snapshot.origin().map(|origin| origin.to_string()));
+            .with("origin", snapshot.origin().map(|origin| origin.to_string()))
+            .with("replica_of", snapshot.upstream().map(|upstream| replica_of(upstream, for_people)));
         session.out.record(&record)?;
         Ok(Exit::Done)
     }
+}
+
+/// Which store a replica follows, or has followed.
+fn replica_of(upstream: &Upstream, for_people: bool) -> Cell<'static> {
+    let Upstream { store, version, promoted, .. } = upstream;
+    if for_people {
+        let past = if *promoted { ", until it was promoted" } else { "" };
+        return format!("store {store} at version {version}{past}").into();
+    }
+    json!({ "store": store.to_string(), "version": version.get(), "promoted": promoted }).into()
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use cohab::{Name, Version};
+use cohab::{History, Name, Operation, Transaction, Version};
 
 use super::bytes::input_must_be_open;
 use super::{Exit, Outcome};
@@ -17,7 +17,8 @@ use crate::transfer::{Format, Loaded, Merged, Source, load_dump, load_entries};
 /// Load files into a namespace, or a dump into the store, in one transaction
 ///
 /// Either everything is loaded or nothing is: an error names the line or file. Files may be compressed with gzip or
-/// lz4. The namespace is created if it is not there; keys that it has already get the new value. A dump alone,
+/// lz4. The namespace is created if it is not there; keys that it has already get the new value, and `cohab undo` brings
+/// back what they had: if it held anything, `snapshot` names what that goes back to. A dump alone,
 /// `cohab load FILE`, is loaded with all its namespaces; `cohab load NS FILE` takes the one of that name, or the only
 /// one there is under that name. Namespaces of a dump must be new or empty.
 #[derive(Debug, Args)]
@@ -36,6 +37,19 @@ struct Plan<'p> {
     sources: Vec<Source<'p>>,
 }
 
+/// What was loaded, and over what.
+struct Done {
+    version: Version,
+    loaded: Loaded,
+    over: Option<(Name, Over)>,
+}
+
+/// What was there before a load.
+struct Over {
+    snapshot: Name,
+    can_be_undone: bool,
+}
+
 impl Load {
     pub(super) fn run(self, session: &mut Session) -> Outcome {
         let (into, paths) = self.sort()?;
@@ -45,9 +59,14 @@ impl Load {
         let progress = session.progress("loading", total(&paths));
         let sources = paths.iter().map(|path| Source::open(path, self.format, &progress));
         let plan = Plan { into, sources: sources.collect::<Result<_, _>>()? };
-        let (version, loaded) = plan.carry_out(session)?;
+        let done = plan.carry_out(session)?;
         drop(progress);
-        session.out.record(&summary(version, &loaded))?;
+        if let Some((name, _)) = done.over.as_ref().filter(|(_, over)| !over.can_be_undone) {
+            session.note(&format!(
+                "the history of namespace `{name}` is off: what it held before cannot be brought back"
+            ));
+        }
+        session.out.record(&summary(&done))?;
         Ok(Exit::Done)
     }
 
@@ -67,7 +86,7 @@ impl Load {
 }
 
 impl Plan<'_> {
-    fn carry_out(self, session: &Session) -> Result<(Version, Loaded), Failure> {
+    fn carry_out(self, session: &Session) -> Result<Done, Failure> {
         if !self.sources.iter().any(Source::is_dump) {
             return self.entries(session);
         }
@@ -82,10 +101,10 @@ impl Plan<'_> {
         };
         let mut loaded = Loaded::default();
         let done = write(&session.writer()?, "cohab load", |tx| load_dump(tx, dump, &mut loaded))?;
-        Ok((done.version, loaded))
+        Ok(Done { version: done.version, loaded, over: None })
     }
 
-    fn entries(self, session: &Session) -> Result<(Version, Loaded), Failure> {
+    fn entries(self, session: &Session) -> Result<Done, Failure> {
         let Some(into) = self.into else {
             let path = self.sources.first().map_or("-".into(), |source| source.path.display().to_string());
             let message = format!("{path} is no dump, so say into which namespace to load it");
@@ -95,10 +114,22 @@ impl Plan<'_> {
         let mut loaded = Loaded::default();
         let done = write(&session.writer()?, "cohab load", |tx| {
             tx.ensure_namespace(&into)?;
-            self.sources.into_iter().try_for_each(|source| load_entries(tx, &into, source, &mut loaded))
+            let over = safeguard(tx, &into)?;
+            self.sources.into_iter().try_for_each(|source| load_entries(tx, &into, source, &mut loaded))?;
+            Ok(over)
         })?;
-        Ok((done.version, loaded))
+        Ok(Done { version: done.version, loaded, over: done.value.map(|over| (into, over)) })
     }
+}
+
+/// Takes a snapshot of what a namespace holds, if it holds anything.
+fn safeguard(tx: &mut Transaction<'_, '_>, into: &Name) -> Result<Option<Over>, Failure> {
+    let found = tx.namespace_info(into)?;
+    if found.keys == 0 {
+        return Ok(None);
+    }
+    let snapshot = tx.safeguard(Operation::Load, Some(found.id))?;
+    Ok(Some(Over { snapshot, can_be_undone: found.history == History::Full }))
 }
 
 /// How many bytes there are to read, if that can be told: not of pipes, directories and compressed files.
@@ -112,8 +143,9 @@ fn total(paths: &[PathBuf]) -> Option<u64> {
 }
 
 /// What was loaded, as a result.
-fn summary(version: Version, loaded: &Loaded) -> Record<'static> {
-    let mut record = Record::new().with("version", version).with("loaded", loaded.entries);
+fn summary(done: &Done) -> Record<'_> {
+    let Done { version, loaded, over } = done;
+    let mut record = Record::new().with("version", *version).with("loaded", loaded.entries);
     let details =
         [("namespaces", loaded.namespaces), ("repeated", loaded.repeated), ("skipped", loaded.skipped)];
     for (name, count) in details {
@@ -121,5 +153,9 @@ fn summary(version: Version, loaded: &Loaded) -> Record<'static> {
             record = record.with(name, count);
         }
     }
-    record.with("bytes", loaded.bytes)
+    record = record.with("bytes", loaded.bytes);
+    match over {
+        Some((_, over)) => record.with("snapshot", over.snapshot.as_str()),
+        None => record,
+    }
 }

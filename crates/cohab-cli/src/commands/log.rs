@@ -1,5 +1,7 @@
 //! `cohab log …`
 
+mod trim;
+
 use std::collections::HashMap;
 
 use clap::{Args, Subcommand};
@@ -13,7 +15,7 @@ use crate::interrupt;
 use crate::session::Session;
 use crate::terminal::{Cell, Record};
 
-/// Read the log of transactions
+/// Read the log of transactions, or trim it
 #[derive(Debug, Args)]
 pub(crate) struct Log {
     #[command(subcommand)]
@@ -25,6 +27,7 @@ enum Command {
     Tail(Tail),
     Show(Show),
     Verify(Verify),
+    Trim(trim::Trim),
 }
 
 impl Log {
@@ -33,6 +36,7 @@ impl Log {
             Command::Tail(command) => command.run(session),
             Command::Show(command) => command.run(session),
             Command::Verify(command) => command.run(session),
+            Command::Trim(command) => command.run(session),
         }
     }
 }

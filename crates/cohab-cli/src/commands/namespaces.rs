@@ -12,14 +12,16 @@ use clap::{Args, Subcommand};
 use cohab::NamespaceInfo;
 use serde_json::Value;
 
+use super::diff::DiffOne;
+use super::rollback::RollbackOne;
 use super::{Outcome, committed};
 use crate::session::Session;
 use crate::terminal::Record;
 
 /// Work with namespaces: make, describe, rename, drop and restore them
 ///
-/// What is said about a namespace is kept apart from what it holds: none of these but `copy`, `drop` and `purge`
-/// touches data, and none of the others takes longer where there is more of it.
+/// What is said about a namespace is kept apart from what it holds: none of these but `copy`, `drop`, `purge` and
+/// `rollback` touches data, and none of the others takes longer where there is more of it.
 #[derive(Debug, Args)]
 pub(crate) struct Namespaces {
     #[command(subcommand)]
@@ -39,6 +41,8 @@ enum Command {
     Purge(drop::Purge),
     Stat(stat::Stat),
     Digest(show::Digest),
+    Diff(DiffOne),
+    Rollback(RollbackOne),
 }
 
 impl Namespaces {
@@ -55,6 +59,8 @@ impl Namespaces {
             Command::Purge(command) => command.run(session),
             Command::Stat(command) => command.run(session),
             Command::Digest(command) => command.run(session),
+            Command::Diff(command) => command.run(session),
+            Command::Rollback(command) => command.run(session),
         }
     }
 }

@@ -10,6 +10,7 @@ use super::range::KeyRange;
 use super::{Exit, Outcome};
 use crate::arguments::name;
 use crate::interrupt;
+use crate::moment::At;
 use crate::session::Session;
 use crate::terminal::Record;
 
@@ -23,6 +24,8 @@ pub(crate) struct Scan {
     namespace: OsString,
     #[command(flatten)]
     range: KeyRange,
+    #[command(flatten)]
+    at: At,
     /// Stop after so many
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
@@ -37,7 +40,7 @@ impl Scan {
         let bounds = self.range.bounds()?.unwrap_or((Bound::Unbounded, Bound::Unbounded));
         let bounds = (bounds.0.as_ref().map(Vec::as_slice), bounds.1.as_ref().map(Vec::as_slice));
         let direction = if self.reverse { Direction::Reverse } else { Direction::Forward };
-        let snapshot = session.snapshot()?;
+        let snapshot = session.snapshot_at(&self.at)?;
         let view = snapshot.namespace(&namespace)?;
         let limit = usize::try_from(self.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
         let mut list = session.out.list(&["key", "value", "version"], &["key", "value"])?;

@@ -17,7 +17,7 @@ fn a_store_is_made_once() {
     let info = place.run(["info", "-o", "json"]).done().json();
     assert_eq!(info["store"], made["store"]);
     for (field, value) in
-        [("version", 0), ("oldest_version", 1), ("format", 1), ("namespaces", 0), ("keys", 0)]
+        [("version", 0), ("oldest_version", 1), ("format", 2), ("namespaces", 0), ("keys", 0)]
     {
         assert_eq!(info[field], json!(value), "{field}");
     }

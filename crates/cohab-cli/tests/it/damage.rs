@@ -34,7 +34,7 @@ fn a_torn_card_is_corrupt_and_says_so() {
     let place = Place::with_fruit();
     let card = place.store().join("store.json");
     let whole = fs::read_to_string(&card).unwrap();
-    for torn in ["", "{", "{}", "[]", "null", &whole[..whole.len() / 2], "{\"format\":1,\"oldest_format\":1}"]
+    for torn in ["", "{", "{}", "[]", "null", &whole[..whole.len() / 2], "{\"format\":2,\"oldest_format\":2}"]
     {
         fs::write(&card, torn).unwrap();
         let refused = place.run(["info"]).fails(4, "store.json is damaged");

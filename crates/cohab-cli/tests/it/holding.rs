@@ -301,3 +301,27 @@ fn a_stopped_process_is_named_by_those_it_holds_up() {
     stopped.signal(Signal::CONT);
     stopped.close();
 }
+
+#[test]
+fn a_hold_reads_what_was_there() {
+    let place = Place::with_fruit();
+    place.run(["snapshot", "create", "ripe"]).done();
+    let mut held = Held::start(&place, &[]);
+    held.done(&json!({"put": {"ns": "fruit", "key": "apple", "value": "brown"}}));
+    held.done(&json!({"snapshot": {}}));
+    held.done(&json!({"put": {"ns": "fruit", "key": "apple", "value": "black"}}));
+    let get = json!({"ns": "fruit", "key": "apple"});
+    for at in [json!(3), json!("3"), json!("@ripe")] {
+        let answer = held.done(&json!({"get": get, "at": at}));
+        assert_eq!((&answer["value"], &answer["version"]), (&json!("red"), &json!(3)), "{at}");
+    }
+    assert_eq!(held.done(&json!({"get": get, "at": 4, "snapshot": 1}))["value"], "brown");
+    assert_eq!(held.done(&json!({"count": {"ns": "fruit"}, "at": 2}))["count"], 2);
+    assert_eq!(held.done(&json!({"get_many": [get], "at": 3}))["values"], json!(["red"]));
+    assert_eq!(held.done(&json!({"scan": {"ns": "fruit"}, "at": 1}))["entries"][0]["value"], "red");
+    held.fails("not_found", &json!({"get": get, "at": 5, "snapshot": 1}));
+    held.fails("not_found", &json!({"get": get, "at": 9}));
+    held.fails("invalid_input", &json!({"get": get, "at": "soon"}));
+    held.fails("invalid_input", &json!({"get": get, "at": -1}));
+    held.fails("invalid_input", &json!({"put": {"ns": "fruit", "key": "k", "value": "v"}, "at": 3}));
+}

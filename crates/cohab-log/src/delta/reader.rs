@@ -7,8 +7,8 @@ use zstd::stream::read::Decoder;
 use super::rules::Rules;
 use super::{BLOCK_BYTES_MAX, DeltaError, DeltaHeader, FORMAT, MAGIC, Piece, damaged};
 
-/// The largest window that a frame may ask for, as a power of two: the 8 MiB that RFC 8878 has every decoder support and
-/// no encoder exceed. It bounds the memory that the frame alone decides on.
+/// The largest window that a frame may ask for, as a power of two: the 8 MiB that RFC 8878 advises decoders to take and
+/// encoders not to exceed. It bounds the memory that the frame alone decides on.
 const WINDOW_LOG_MAX: u32 = 23;
 
 /// A delta whose bytes were verified, and not decompressed yet.

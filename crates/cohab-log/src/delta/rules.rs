@@ -1,7 +1,7 @@
 //! What pieces make a delta.
 
 use cohab_core::Version;
-use cohab_core::limits::{KEY_BYTES_MAX, TRANSACTION_LABEL_BYTES_MAX, VALUE_BYTES_MAX};
+use cohab_core::limits::{KEY_BYTES_MAX, RECORD_BYTES_MAX, TRANSACTION_LABEL_BYTES_MAX, VALUE_BYTES_MAX};
 
 use super::{DeltaError, DeltaHeader, DeltaKind, Piece, damaged};
 
@@ -39,8 +39,11 @@ impl Rules {
         }
         match *piece {
             Piece::Version { version, label, .. } => self.version(version, label),
+            Piece::Record { .. } if self.section.is_some() => {
+                Err(damaged("a namespace's record comes after data of its version"))
+            }
             Piece::Record { record, .. } => {
-                bounded(record.map_or(0, |record| record.len()), VALUE_BYTES_MAX, "a record is too long")
+                bounded(record.map_or(0, |record| record.len()), RECORD_BYTES_MAX, "a record is too long")
             }
             Piece::Namespace { is_whole, .. } => {
                 self.section = Some(Section { is_whole, has_keys: false });

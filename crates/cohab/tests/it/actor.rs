@@ -13,9 +13,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use cohab::{
-    Batch, Cached, Clock, DropMode, Error, Fence, Filter, Freshness, Holder, Kind, Lock, LockMode, Mapping,
-    Options, Result, Retention, Role, RoleChange, Snapshot, Store, SystemClock, Timestamp, Version, Wait,
-    WatchStop,
+    Batch, Cached, Clock, DropMode, Error, Fence, Filter, Followed, Follower, Freshness, Holder, Kind, Lock,
+    LockMode, Mapping, Options, Result, Retention, Role, RoleChange, Snapshot, Store, SystemClock, Timestamp,
+    Version, Wait, WatchStop,
 };
 use cohab_testkit::{Child, child_store};
 use rustix::process::{Pid, Signal, kill_process};
@@ -238,6 +238,7 @@ struct Stage {
     snapshots: HashMap<String, Snapshot>,
     cached: HashMap<String, Cached>,
     locks: HashMap<String, Lock>,
+    follower: Option<Follower>,
     gate: Gate,
     header: Option<File>,
     at_work: Arc<AtomicBool>,
@@ -258,6 +259,7 @@ impl Stage {
             snapshots,
             cached,
             locks,
+            follower: None,
             gate,
             header: None,
             at_work,
@@ -440,6 +442,36 @@ impl Stage {
             }
             ["unlock", name] => drop(self.locks.remove(*name)),
 
+            // Opens this as the replica of another store.
+            ["follow", source, how @ ..] => {
+                let (ours, theirs) = (self.options(how), Store::options());
+                self.follower = Some(Follower::open_with(source, theirs, &self.path, ours, |_| ())?);
+            }
+            // Both while this listens on.
+            ["follow-aside", source] => {
+                let (source, path) = (source.to_string(), self.path.clone());
+                thread::spawn(move || match Follower::open(source, path, |_| ()) {
+                    Ok(_) => event("followed"),
+                    Err(error) => event(format_args!("broken follow {error:?}")),
+                });
+            }
+            ["catch-up-aside"] => {
+                let mut follower = self.follower.take().expect("the test has it follow first");
+                thread::spawn(move || caught(follower.catch_up()));
+            }
+            ["keep-following"] => {
+                let mut follower = self.follower.take().expect("the test has it follow first");
+                let at_work = self.at_work.clone();
+                at_work.store(true, Ordering::Relaxed);
+                self.threads.push(thread::spawn(move || {
+                    while at_work.load(Ordering::Relaxed) {
+                        let more = follower.wait(Duration::from_millis(50));
+                        if more.unwrap_or(true) {
+                            caught(follower.catch_up());
+                        }
+                    }
+                }));
+            }
             ["watch", how @ ..] => self.watch(how)?,
             // At the n-th operation of a kind from now on, does something.
             ["arm", act, operation, count] => self.gate.arm(act, operation, number(count)),
@@ -569,6 +601,18 @@ fn number(word: &str) -> u64 {
 
 fn millis(word: &str) -> Duration {
     Duration::from_millis(number(word))
+}
+
+fn caught(followed: Result<Followed>) {
+    match followed {
+        Ok(Followed::Current(token)) => event(format_args!("caught {}", token.version)),
+        Ok(Followed::Delta { applied, .. }) => event(format_args!("caught {}", applied.upstream.version)),
+        Ok(Followed::Whole { applied, because }) => {
+            event(format_args!("caught-whole {} {because}", applied.upstream.version));
+        }
+        Ok(other) => event(format_args!("broken caught {other:?}")),
+        Err(error) => event(format_args!("refused {} {error:?}", error.kind().as_str())),
+    }
 }
 
 fn keep_applying(store: &Store, at_work: &AtomicBool, dir: &Path) {

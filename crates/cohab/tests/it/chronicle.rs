@@ -150,6 +150,8 @@ pub(crate) struct Draft {
     pub(crate) changed: bool,
     unrecorded: BTreeSet<NamespaceId>,
     safeties: Vec<Safety>,
+    /// Set once a snapshot was taken in the transaction.
+    is_guarded: bool,
 }
 
 const DEBUG: bool = false;
@@ -191,7 +193,13 @@ impl Chronicle {
         let mut state = State::clone(self.tip());
         state.version = state.version.next();
         (state.time, state.epoch, state.label) = (now, epoch, String::new());
-        Draft { state, changed: false, unrecorded: BTreeSet::new(), safeties: self.safeties.clone() }
+        Draft {
+            state,
+            changed: false,
+            unrecorded: BTreeSet::new(),
+            safeties: self.safeties.clone(),
+            is_guarded: false,
+        }
     }
 
     /// Returns whether it made a version.
@@ -236,6 +244,9 @@ impl Chronicle {
                 return Err(Kind::NoHistory);
             }
             let present = &draft.state.namespaces[id];
+            if before.dropped.is_some() && present.dropped.is_none() && present.metadata.protected {
+                return Err(Kind::Conflict);
+            }
             let is_changed = !Arc::ptr_eq(&now.namespaces[id], before)
                 && (now.namespaces[id].meta_version != before.meta_version);
             if is_changed && (present.metadata != before.metadata || present.dropped != before.dropped) {
@@ -260,7 +271,7 @@ impl Chronicle {
         }
         draft.safeguard(operation, None);
         let namespaces = replaced.len() as u64;
-        draft.changed |= namespaces > 0;
+        draft.changed = true;
         for ns in replaced {
             draft.state.namespaces.insert(ns.id, Arc::new(ns));
         }
@@ -299,16 +310,29 @@ impl Chronicle {
             return Err(Kind::NoHistory);
         }
         draft.safeguard(Operation::RollBack, Some(id));
+        draft.changed = true;
         Ok(self.revert(draft, id, to))
     }
 
     /// Returns the version before what was undone, and how many keys changed.
     pub(crate) fn undo(&self, draft: &mut Draft) -> Done<(Version, u64)> {
-        let is_open = |safety: &&Safety| safety.undone.is_none() && safety.operation != Operation::Undo;
-        let before = self.safeties.iter().filter(is_open).map(|it| it.before).max().ok_or(Kind::NotFound)?;
+        let is_moot = |safety: &Safety| {
+            let Some(id) = safety.namespace else { return false };
+            let by = safety.before.next();
+            draft.state.namespaces.get(&id).is_none_or(|ns| {
+                safety.operation == Operation::Drop && ns.dropped.is_none_or(|dropped| dropped.version != by)
+            })
+        };
+        let open: Vec<_> = self
+            .safeties
+            .iter()
+            .filter(|safety| {
+                safety.undone.is_none() && safety.operation != Operation::Undo && !is_moot(safety)
+            })
+            .collect();
+        let before = open.iter().map(|it| it.before).max().ok_or(Kind::NotFound)?;
         let by = before.next();
-        let rows: Vec<_> =
-            self.safeties.iter().filter(is_open).filter(|it| it.before == before).cloned().collect();
+        let rows: Vec<_> = open.into_iter().filter(|it| it.before == before).cloned().collect();
         let mut changes = 0;
         for row in &rows {
             let Some(id) = row.namespace else {
@@ -318,11 +342,8 @@ impl Chronicle {
                 changes += self.roll_back_store(draft, before, Operation::Undo)?.0;
                 continue;
             };
-            let ns = draft.state.namespaces.get(&id).ok_or(Kind::NoHistory)?.clone();
+            let ns = draft.state.namespaces[&id].clone();
             if row.operation == Operation::Drop {
-                if ns.dropped.is_none_or(|dropped| dropped.version != by) {
-                    return Err(Kind::Conflict);
-                }
                 if draft.state.find(ns.metadata.name.as_str()).is_ok() {
                     return Err(Kind::Exists);
                 }
@@ -343,6 +364,7 @@ impl Chronicle {
             changes += self.revert(draft, id, before);
         }
         let version = draft.state.version;
+        draft.changed = true;
         for safety in &mut draft.safeties {
             if rows.iter().any(|row| row.name == safety.name) {
                 safety.undone = Some(version);
@@ -409,13 +431,18 @@ impl Draft {
         self.safeties.retain(|safety| safety.name != name);
         self.safeties.push(Safety { before, name, operation, namespace, undone: None, lapsed: false });
         self.safeties.sort_by_key(|safety| (safety.before, safety.name.clone()));
-        let (lapsed, active): (Vec<_>, Vec<_>) = self.safeties.iter().cloned().partition(|it| it.lapsed);
-        for over in &active[..active.len().saturating_sub(MAX)] {
-            let safety = self.safeties.iter_mut().find(|safety| safety.name == over.name);
-            safety.expect("was just there").lapsed = true;
+        if std::mem::replace(&mut self.is_guarded, true) {
+            return;
         }
-        for over in &lapsed[..lapsed.len().saturating_sub(MAX)] {
-            self.safeties.retain(|safety| safety.name != over.name);
+        let over = |is_lapsed: bool| {
+            let versions: BTreeSet<_> =
+                self.safeties.iter().filter(|it| it.lapsed == is_lapsed).map(|it| it.before).collect();
+            versions.into_iter().rev().nth(MAX)
+        };
+        let (lapses, goes) = (over(false), over(true));
+        self.safeties.retain(|it| !it.lapsed || goes.is_none_or(|bound| it.before > bound));
+        for it in &mut self.safeties {
+            it.lapsed |= lapses.is_some_and(|bound| it.before <= bound);
         }
     }
 
@@ -795,7 +822,7 @@ impl World {
         done.sort_by_key(|(version, ..)| *version);
         for (version, label, ops) in done {
             if DEBUG {
-                println!("{} {label} {:.300?}", version, ops);
+                println!("{version} {label} {ops:.300?}");
             }
             let mut draft = self.draft();
             draft.state.label = label;

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use cohab::{
-    Applied, Delta, DeltaKind, Error, History, Kind, Mapping, Result, Retention, Snapshot, Store, Upstream,
-    Version,
+    Applied, Delta, DeltaKind, Error, History, Kind, Mapping, Name, Result, Retention, Snapshot, Store,
+    Timestamp, Upstream, Version,
 };
 use cohab_engine::Table;
 use cohab_log::{DeltaReader, DeltaWriter, Piece};
@@ -14,7 +14,7 @@ use cohab_namespace::catalog::{ROOT_KEY, Root, Stored};
 use cohab_testkit::{Failure, Faults};
 
 use crate::chronicle::{Chronicle, May, Ns, Op, Seed, World, seeds};
-use crate::{Random, Scratch, v};
+use crate::{Scratch, v};
 
 use DeltaKind::{Coalesced, Complete};
 
@@ -480,42 +480,30 @@ fn a_source_whose_history_was_rewritten_is_noticed() -> Result<()> {
     Ok(())
 }
 
-/// The whole store leads on from anywhere, and whatever the replica held becomes what the source holds.
+/// The whole store leads on from anywhere, so that of a history that was written anew only what does not fit shows.
 #[test]
-fn a_whole_store_reconciles_a_replica_of_a_history_that_is_gone() -> Result<()> {
+fn a_whole_store_reconciles_a_replica_and_never_gives_an_identity_to_another_namespace() -> Result<()> {
     let (mut world, _) = pair(v(0));
     let old = world.copy_files();
     world.write_ops(&[create("mine"), put("mine", 1, 1), put("mine", 2, 2)]);
-    world.write_ops(&[create("more"), put("more", 1, 1)]);
     let mut replica = Replica::of_backup(&world);
-    // So that it has something to forget.
-    let cached = replica.store.cached("mine")?;
-    assert_eq!(cached.get([1])?.as_deref(), Some(&[1][..]));
     world.put_back(old, v(4));
-    // The identities of the namespaces that are gone are handed out again, later.
     for i in 0..5 {
         world.write_ops(&[put("b", 7, i)]);
     }
-    let delta = delta(&world, 0, 9, Coalesced);
-    replica.store.apply(&delta)?;
-    replica.at = v(9);
-    compare(&world.chronicle, &replica.store.snapshot()?, v(9), false);
+    // An identity was given back.
+    refused(&replica.store, &delta(&world, 0, 9, Coalesced), Kind::Diverged);
     verify(&replica.store);
-    assert_eq!(cached.get([1]).map_err(|it| it.kind()), Err(Kind::NotFound));
+    // With as many namespaces nothing tells.
     world.write_ops(&[create("other"), put("other", 2, 3)]);
-    assert!(lead(&world, &mut replica, v(10), Coalesced, false));
-    let other = replica.store.cached("other")?;
-    assert_eq!(other.get([1])?, None, "is not another namespace's");
-    assert_eq!(other.get([2])?.as_deref(), Some(&[3][..]));
-    // What is left of those that are gone goes, and nothing else.
-    while replica.store.maintain()?.more {}
+    replica.store.apply(&delta(&world, 0, 10, Coalesced))?;
+    replica.at = v(10);
     compare(&world.chronicle, &replica.store.snapshot()?, v(10), false);
     verify(&replica.store);
     world.write_ops(&[create("another"), put("another", 1, 9)]);
     assert!(lead(&world, &mut replica, v(11), Complete, false));
     replica.store.promote_replica()?;
     replica.store.write(|tx| tx.create_namespace("own").and_then(|_| tx.put("own", [1], [1])))?;
-    while replica.store.maintain()?.more {}
     assert_eq!(replica.store.snapshot()?.namespace("own")?.count(), 1);
     verify(&replica.store);
     Ok(())
@@ -638,6 +626,79 @@ fn a_delta_that_does_not_make_what_it_says_is_refused_whole() -> Result<()> {
         compare(&world.chronicle, &replica.store.snapshot()?, v(4), false);
         verify(&replica.store);
     }
+    Ok(())
+}
+
+/// A delta whose bytes are intact and whose digests add up, made by somebody who means harm.
+#[test]
+fn what_a_delta_cannot_say_of_namespaces_is_refused() -> Result<()> {
+    let (world, replica) = pair(v(2));
+    let sound = delta(&world, 2, 4, Coalesced);
+    let reader = DeltaReader::open(sound.as_bytes(), u64::MAX).expect("is one");
+    let known = world.chronicle.tip().live()[0].id;
+    let snapshot = replica.store.snapshot()?;
+    let next = DeltaReader::open(sound.as_bytes(), u64::MAX).expect("is one").header().next_namespace;
+    let next = next.expect("there are more");
+    let record = |id: cohab::NamespaceId, edit: &dyn Fn(&mut cohab_namespace::Record)| {
+        let metadata = cohab::Metadata::new(Name::new("made-up").expect("is a name"));
+        let mut record =
+            cohab_namespace::Record::create(id, metadata, v(3), Timestamp::from_micros(1)).expect("is one");
+        edit(&mut record);
+        cohab_namespace::catalog::Stored::encode(&record)
+    };
+    let apply = |next_namespace: Option<cohab::NamespaceId>, records: &[(cohab::NamespaceId, Vec<u8>)]| {
+        let mut header = reader.header().clone();
+        header.next_namespace = next_namespace;
+        let mut writer = DeltaWriter::begin(&header, u64::MAX);
+        for (namespace, record) in records {
+            let record = Some(serde_bytes(record));
+            writer.piece(&Piece::Record { namespace: *namespace, record }).expect("breaks no rule");
+        }
+        Delta::from_bytes(writer.finish().expect("breaks no rule")).expect("is one")
+    };
+    drop(snapshot);
+    let after = next.checked_next();
+    let zero = cohab::NamespaceId::new(0);
+    let cases: Vec<(&str, Delta, Kind)> = vec![
+        ("another's record", apply(after, &[(next, record(known, &|_| ()))]), Kind::Corrupt),
+        ("an id that is none", apply(after, &[(zero, record(zero, &|_| ()))]), Kind::Corrupt),
+        (
+            "two of one",
+            apply(after, &[(next, record(next, &|_| ())), (next, record(next, &|_| ()))]),
+            Kind::Corrupt,
+        ),
+        (
+            "a title that is too long",
+            apply(after, &[(next, record(next, &|record| record.metadata.title = "x".repeat(2000)))]),
+            Kind::InvalidInput,
+        ),
+        (
+            "a label that is none",
+            apply(
+                after,
+                &[(next, record(next, &|it| _ = it.metadata.labels.insert("a=b".into(), String::new())))],
+            ),
+            Kind::InvalidInput,
+        ),
+        (
+            "a name that is taken",
+            apply(
+                after,
+                &[(next, record(next, &|it| it.metadata.name = Name::new("b").expect("is a name")))],
+            ),
+            Kind::Exists,
+        ),
+        ("an id that is handed out again", apply(Some(known), &[]), Kind::Diverged),
+        ("an id that is in use already", apply(Some(next), &[(next, record(next, &|_| ()))]), Kind::Diverged),
+    ];
+    for (what, delta, kind) in cases {
+        let before = told(&replica.store);
+        let refusal = replica.store.apply(&delta).map_err(|it| it.kind());
+        assert_eq!(refusal.map(drop), Err(kind), "{what}");
+        assert_eq!(told(&replica.store), before, "{what}");
+    }
+    replica.store.apply(&sound)?;
+    verify(&replica.store);
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use cohab::{Batch, Cancel, Direction, Freshness, Kind, Lock, Snapshot, Store, To
 use cohab_exchange::Operation;
 use serde_json::Value;
 
-use super::request::{Command, Key, Scan, Target};
+use super::request::{Basis, Command, Key, Scan, Target};
 use crate::commands::range::bounds_of;
 use crate::commands::txn;
 use crate::failure::Failure;
@@ -143,11 +143,15 @@ impl Held {
         Ok(self.store.submit(batch)?)
     }
 
-    /// Returns a snapshot that is held, or one as new as the hold wants it.
-    fn snapshot(&self, number: Option<u64>) -> Result<Snapshot, Failure> {
-        match number {
-            Some(number) => self.snapshots.get(&number).cloned().ok_or_else(|| no_snapshot(number)),
-            None => Ok(self.store.snapshot()?),
+    /// Returns a snapshot that is held, or one as new as the hold wants it, or what either was at an earlier version.
+    fn snapshot(&self, basis: Basis) -> Result<Snapshot, Failure> {
+        let snapshot = match basis.number {
+            Some(number) => self.snapshots.get(&number).cloned().ok_or_else(|| no_snapshot(number))?,
+            None => self.store.snapshot()?,
+        };
+        match basis.at {
+            Some(moment) => Ok(moment.of(&snapshot)?),
+            None => Ok(snapshot),
         }
     }
 

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
+use crate::moment::Moment;
 
 /// A line, as far as it made sense.
 pub(super) struct Request {
@@ -25,20 +26,20 @@ pub(super) enum Command {
     },
     Get {
         of: Key,
-        snapshot: Option<u64>,
+        snapshot: Basis,
     },
     CachedGet(Key),
     GetMany {
         of: Vec<Key>,
-        snapshot: Option<u64>,
+        snapshot: Basis,
     },
     Scan {
         of: Scan,
-        snapshot: Option<u64>,
+        snapshot: Basis,
     },
     Count {
         ns: Name,
-        snapshot: Option<u64>,
+        snapshot: Basis,
     },
     Snapshot,
     /// One of the snapshots that are held, or all.
@@ -62,6 +63,13 @@ pub(super) enum Command {
     Unlock(String),
     Instances,
     Close,
+}
+
+/// What a read is of: a snapshot that is held, or a new one, as it is or as it was at an earlier version.
+#[derive(Default)]
+pub(super) struct Basis {
+    pub(super) number: Option<u64>,
+    pub(super) at: Option<Moment>,
 }
 
 /// A key of a namespace.
@@ -116,6 +124,7 @@ struct Beside {
     label: Option<String>,
     create: Option<bool>,
     snapshot: Option<u64>,
+    at: Option<Moment>,
 }
 
 impl Beside {
@@ -139,7 +148,18 @@ impl Beside {
             }
             None => None,
         };
-        Ok(Self { label, create, snapshot })
+        let at = match object.remove("at") {
+            None => None,
+            Some(Value::Number(version)) => {
+                let version = version.as_u64().ok_or_else(|| wrong("at"))?;
+                Some(Moment::Version(Version::new(version)))
+            }
+            Some(Value::String(text)) => {
+                Some(text.parse().map_err(|error| Failure::input(format!("`at`: {error}")))?)
+            }
+            Some(_) => return Err(wrong("at")),
+        };
+        Ok(Self { label, create, snapshot, at })
     }
 
     /// Refuses what does not go with the command.
@@ -148,6 +168,7 @@ impl Beside {
             ("label", self.label.is_some()),
             ("create", self.create.is_some()),
             ("snapshot", self.snapshot.is_some()),
+            ("at", self.at.is_some()),
         ];
         match there.iter().find(|(field, is_there)| *is_there && !goes.contains(field)) {
             Some((field, _)) => Err(Failure::input(format!("`{field}` does not go with `{command}`"))),
@@ -164,7 +185,7 @@ fn command(mut object: Map<String, Value>) -> Result<Command, Failure> {
     };
     let goes: &[&str] = match &*name {
         "txn" | "put" | "del" | "expect" => &["label", "create"],
-        "get" | "get_many" | "scan" | "count" => &["snapshot"],
+        "get" | "get_many" | "scan" | "count" => &["snapshot", "at"],
         _ => &[],
     };
     let command = read(&name, &Value::Object(object), &beside)?;
@@ -175,7 +196,7 @@ fn command(mut object: Map<String, Value>) -> Result<Command, Failure> {
 /// Reads the command of that name in an object.
 fn read(name: &str, object: &Value, beside: &Beside) -> Result<Command, Failure> {
     let value = &object[name];
-    let snapshot = beside.snapshot;
+    let basis = |inner: Option<u64>| Basis { number: beside.snapshot.or(inner), at: beside.at.clone() };
     let wait = |ms: Option<u64>| ms.map(Duration::from_millis);
     let transaction = |operations| Command::Transaction {
         operations,
@@ -187,7 +208,7 @@ fn read(name: &str, object: &Value, beside: &Beside) -> Result<Command, Failure>
         "put" | "del" | "expect" => transaction(vec![fields(name, object)?]),
         "get" => {
             let KeyFields { ns, key, snapshot: inner } = fields(name, value)?;
-            Command::Get { of: Key { ns, key: key.into_vec() }, snapshot: snapshot.or(inner) }
+            Command::Get { of: Key { ns, key: key.into_vec() }, snapshot: basis(inner) }
         }
         "cached_get" => {
             let PlainKeyFields { ns, key } = fields(name, value)?;
@@ -196,17 +217,17 @@ fn read(name: &str, object: &Value, beside: &Beside) -> Result<Command, Failure>
         "get_many" => {
             let keys: Vec<PlainKeyFields<'_>> = fields(name, value)?;
             let of = keys.into_iter().map(|PlainKeyFields { ns, key }| Key { ns, key: key.into_vec() });
-            Command::GetMany { of: of.collect(), snapshot }
+            Command::GetMany { of: of.collect(), snapshot: basis(None) }
         }
         "scan" => {
             let ScanFields { ns, prefix, from, to, limit, reverse, snapshot: inner } = fields(name, value)?;
             let [prefix, from, to] = [prefix, from, to].map(|text| text.map(Text::into_vec));
             let of = Scan { ns, prefix, from, to, limit: limit.unwrap_or(LIMIT), reverse };
-            Command::Scan { of, snapshot: snapshot.or(inner) }
+            Command::Scan { of, snapshot: basis(inner) }
         }
         "count" => {
             let CountFields { ns, snapshot: inner } = fields(name, value)?;
-            Command::Count { ns, snapshot: snapshot.or(inner) }
+            Command::Count { ns, snapshot: basis(inner) }
         }
         "snapshot" => nothing(name, value, Command::Snapshot)?,
         "release" => Command::Release(match fields(name, value)? {

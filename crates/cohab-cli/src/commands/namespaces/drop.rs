@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use clap::Args;
-use cohab::{DropMode, Kind};
+use cohab::{DropMode, Kind, NamedSnapshot, Operation};
 
 use super::committed;
 use crate::arguments::name;
@@ -15,7 +15,8 @@ use crate::terminal::Record;
 
 /// Drop a namespace into the trash, from where `undrop` brings it back
 ///
-/// Refused for one that is protected, and without --force for one that holds keys.
+/// Refused for one that is protected, and without --force for one that holds keys. `cohab undo` brings it back, too, for
+/// as long as this is the last thing to be undone; `snapshot` is what it goes back to.
 #[derive(Debug, Args)]
 pub(super) struct Drop {
     /// The namespace
@@ -29,18 +30,26 @@ impl Drop {
     pub(super) fn run(self, session: &mut Session) -> Outcome {
         let name = name(&self.name)?;
         let mode = if self.force { DropMode::WithContents } else { DropMode::IfEmpty };
-        let done = write(&session.writer()?, "cohab ns drop", |tx| {
+        let store = session.writer()?;
+        let done = write(&store, "cohab ns drop", |tx| {
             let is_protected = tx.namespace_info(&name)?.protected;
             tx.drop_namespace(&name, mode).map_err(|error| match error.kind() {
                 Kind::Conflict if is_protected => Failure::from(error)
                     .hint(format!("`cohab ns set {name} --unprotect` removes the protection")),
                 Kind::Conflict => Failure::from(error).hint(format!(
-                    "`--force` drops it with its keys; `cohab ns undrop {name}` brings it back"
+                    "`--force` drops it with its keys; `cohab undo`, or `cohab ns undrop {name}`, brings it back"
                 )),
                 _ => error.into(),
             })
         })?;
-        committed(session, done.version)
+        let all = store.snapshot()?.named_snapshots()?;
+        let is_it = |known: &&NamedSnapshot| {
+            let safety = known.kept.as_safety().filter(|safety| safety.operation == Operation::Drop);
+            safety.is_some() && known.kept.version.next() == done.version
+        };
+        let snapshot = all.iter().find(is_it).map(|known| known.name.as_str());
+        session.out.record(&Record::new().with("version", done.version).with("snapshot", snapshot))?;
+        Ok(Exit::Done)
     }
 }
 

@@ -5,6 +5,7 @@ use clap::Args;
 use super::described;
 use crate::commands::{Exit, Outcome};
 use crate::interrupt;
+use crate::moment::At;
 use crate::session::Session;
 
 /// List the namespaces in order of their names
@@ -13,11 +14,13 @@ pub(super) struct List {
     /// List those in the trash instead; of one name the latest last
     #[arg(long)]
     dropped: bool,
+    #[command(flatten)]
+    at: At,
 }
 
 impl List {
     pub(super) fn run(self, session: &mut Session) -> Outcome {
-        let snapshot = session.snapshot()?;
+        let snapshot = session.snapshot_at(&self.at)?;
         let raw = &["name", "keys", "bytes", "digest"];
         if self.dropped {
             let columns = &["name", "title", "keys", "bytes", "dropped", "dropped_at"];

@@ -7,6 +7,7 @@ use clap::Args;
 use super::described;
 use crate::arguments::name;
 use crate::commands::{Exit, Outcome};
+use crate::moment::At;
 use crate::session::Session;
 use crate::terminal::{Format, Record};
 
@@ -15,12 +16,14 @@ use crate::terminal::{Format, Record};
 pub(super) struct Show {
     /// The namespace
     name: OsString,
+    #[command(flatten)]
+    at: At,
 }
 
 impl Show {
     pub(super) fn run(self, session: &mut Session) -> Outcome {
         let name = name(&self.name)?;
-        let info = session.snapshot()?.namespace(&name)?.info();
+        let info = session.snapshot_at(&self.at)?.namespace(&name)?.info();
         session.out.record(&described(info))?;
         Ok(Exit::Done)
     }
@@ -33,12 +36,14 @@ impl Show {
 pub(super) struct Digest {
     /// The namespace
     name: OsString,
+    #[command(flatten)]
+    at: At,
 }
 
 impl Digest {
     pub(super) fn run(self, session: &mut Session) -> Outcome {
         let name = name(&self.name)?;
-        let digest = session.snapshot()?.namespace(&name)?.digest().to_string();
+        let digest = session.snapshot_at(&self.at)?.namespace(&name)?.digest().to_string();
         match session.out.format() {
             Format::Table | Format::Raw => session.out.bytes(format!("{digest}\n").as_bytes())?,
             Format::Json | Format::Jsonl => session.out.record(&Record::new().with("digest", digest))?,

@@ -14,6 +14,7 @@ use crate::arguments::name;
 use crate::commands::{Exit, Outcome};
 use crate::failure::Failure;
 use crate::interrupt;
+use crate::moment::At;
 use crate::session::Session;
 use crate::terminal::{Format, Record, size};
 
@@ -21,7 +22,8 @@ use crate::terminal::{Format, Record, size};
 ///
 /// Costs the same at any size: what is told of a namespace is what the store keeps account of, and what is told of a
 /// process is what its instance said of itself up to a second ago. An instance tells of the 16 namespaces that occupy the
-/// most of its cache; one that does not read a namespace through the cache is not listed below it.
+/// most of its cache; one that does not read a namespace through the cache is not listed below it. With --at, the sizes
+/// are told that the namespaces had, and nothing of caches, which are of the present.
 ///
 /// `hits`, `misses`, `hit_rate`: reads that the cache answered, or did not. `refusals`: entries refused because they
 /// would have been stale. `evictions`: entries that made room for others. `invalidations`: entries whose key was written.
@@ -34,13 +36,15 @@ pub(super) struct Stat {
     /// Read all of the namespace, and tell how its bytes are spread over its keys
     #[arg(long, requires = "name")]
     spread: bool,
+    #[command(flatten)]
+    at: At,
 }
 
 impl Stat {
     pub(super) fn run(self, session: &mut Session) -> Outcome {
         let name = self.name.as_deref().map(name).transpose()?;
-        let snapshot = session.snapshot()?;
-        let caches = Caches::of(session)?;
+        let snapshot = session.snapshot_at(&self.at)?;
+        let caches = if self.at.is_present() { Caches::of(session)? } else { Caches::none() };
         match &name {
             Some(name) => {
                 let view = snapshot.namespace(name)?;

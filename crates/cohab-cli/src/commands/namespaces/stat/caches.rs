@@ -13,10 +13,15 @@ use crate::terminal::{Record, percent, size};
 pub(super) struct Caches(Vec<Instance>);
 
 impl Caches {
+    /// Tells of no process.
+    pub(super) fn none() -> Self {
+        Self(Vec::new())
+    }
+
     pub(super) fn of(session: &Session) -> Result<Self, Failure> {
         // A backup is a file, which no processes share.
         if session.path()?.is_file() {
-            return Ok(Self(Vec::new()));
+            return Ok(Self::none());
         }
         Ok(Self(Registry::in_dir(session.directory()?).list().map_err(cohab::Error::from)?))
     }
