@@ -3,6 +3,7 @@
 //! `COHAB_PAST_RUNS` says how many random histories; `COHAB_MODEL_SEED` with which seed to begin.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use cohab::{Clock, Kind, Lapse, Result, Retention, Snapshot, Store, Timestamp, Version};
 
@@ -192,11 +193,10 @@ fn a_named_snapshot_keeps_exactly_what_it_needs() -> Result<()> {
                         Err(Kind::NotFound)
                     } else if version < oldest {
                         Err(Kind::TooOld)
-                    } else if kept.contains_key(&name) {
-                        Err(Kind::Exists)
+                    } else if let Entry::Vacant(entry) = kept.entry(name) {
+                        Ok(*entry.insert(version))
                     } else {
-                        kept.insert(name, version);
-                        Ok(version)
+                        Err(Kind::Exists)
                     };
                     assert_eq!(done, expected);
                 }
