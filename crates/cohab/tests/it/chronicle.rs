@@ -29,6 +29,7 @@ pub(crate) fn seeds(variable: &str, default: u64) -> impl Iterator<Item = u64> {
 pub(crate) struct Seed(pub(crate) u64);
 
 impl Drop for Seed {
+    #[expect(clippy::print_stderr, reason = "shown by a test that fails")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("failed with COHAB_MODEL_SEED={}", self.0);
@@ -161,7 +162,6 @@ pub(crate) struct Draft {
     is_guarded: bool,
 }
 
-const DEBUG: bool = false;
 type Done<T = ()> = std::result::Result<T, Kind>;
 
 impl Chronicle {
@@ -796,10 +796,7 @@ impl World {
         let committed = self.store.write(|tx| {
             tx.label(&label)?;
             for op in ops {
-                if DEBUG {
-                    println!("{} {:.100?}", draft.state.version, op);
-                }
-                same(&draft.apply(op), &carry_out(tx, op), op);
+                same(draft.apply(op), &carry_out(tx, op), op);
             }
             Ok(())
         });
@@ -847,9 +844,6 @@ impl World {
         });
         done.sort_by_key(|(version, ..)| *version);
         for (version, label, ops) in done {
-            if DEBUG {
-                println!("{version} {label} {ops:.300?}");
-            }
             let mut draft = self.draft();
             draft.state.label = label;
             for op in &ops {
@@ -884,7 +878,7 @@ impl World {
             assert_eq!((done.changes, done.namespaces), (changes, namespaces), "{name:?} to {to}");
             assert!(done.snapshot.as_str().starts_with(&format!("safety/{version}-rollback")));
             for op in &more {
-                same(&draft.apply(op), &carry_out(tx, op), op);
+                same(draft.apply(op), &carry_out(tx, op), op);
             }
             Ok(())
         });
@@ -913,7 +907,7 @@ impl World {
     pub(crate) fn undo(&mut self) -> Done {
         let mut draft = self.draft();
         let expected = self.chronicle.undo(&mut draft);
-        let committed = self.store.write(|tx| tx.undo());
+        let committed = undo(&self.store);
         match committed {
             Ok(done) => {
                 let (before, changes) = expected.expect("the model refuses it");
@@ -966,10 +960,16 @@ impl World {
     }
 }
 
-fn same(expected: &Done, done: &Result<()>, op: &Op) {
+/// Undoes the last thing that destroyed something.
+#[expect(clippy::redundant_closure_for_method_calls, reason = "the method is of one lifetime")]
+pub(crate) fn undo(store: &Store) -> Result<cohab::Committed<cohab::Undone>> {
+    store.write(|tx| tx.undo())
+}
+
+fn same(expected: Done, done: &Result<()>, op: &Op) {
     match (expected, done) {
         (Ok(()), Ok(())) => {}
-        (Err(kind), Err(error)) => assert_eq!(error.kind(), *kind, "{op:?}: {error}"),
+        (Err(kind), Err(error)) => assert_eq!(error.kind(), kind, "{op:?}: {error}"),
         _ => panic!("{op:?}: the model says {expected:?}, the store {done:?}"),
     }
 }
@@ -1054,14 +1054,12 @@ fn read(mut range: cohab::Range<'_>, how: u64, random: &mut Random) -> Result<Ve
             let next = range.next().transpose()?;
             next.map(|it| (it.key().to_vec(), (it.version(), it.value().to_vec())))
         };
-        match found {
-            Some(found) => all.push(found),
-            None => {
-                assert!(range.next().is_none(), "a range that has ended stays so");
-                assert!(range.step()?.is_none(), "a range that has ended stays so");
-                return Ok(all);
-            }
-        }
+        let Some(found) = found else {
+            assert!(range.next().is_none(), "a range that has ended stays so");
+            assert!(range.step()?.is_none(), "a range that has ended stays so");
+            return Ok(all);
+        };
+        all.push(found);
     }
 }
 
