@@ -192,22 +192,25 @@ impl<'a> Entries<'a> {
             Direction::Forward => bound < key,
             Direction::Reverse => bound > key,
         };
-        let ordered =
-            verified.and_then(|()| match (before.as_ref().map(Entry::key).or(last.as_deref()), &*current) {
-                (Some(before), Some(entry)) if !behind(before, entry.key()) => {
-                    Err(out_of_order(*seal, entry.key()))
-                }
-                _ => Ok(()),
-            });
-        if let Err(error) = ordered {
-            // What comes next is to stand behind the last entry that was sound.
-            if let Some(before) = before {
-                *last = Some(before.key().to_vec());
+        let ordered = verified.and_then(|()| {
+            let Some(entry) = &*current else { return Ok(None) };
+            let key = entry.key();
+            match before.as_ref().map(Entry::key).or(last.as_deref()) {
+                Some(before) if !behind(before, key) => Err(out_of_order(*seal, key)),
+                _ => Ok(Some(key)),
             }
-            return Err(error);
-        }
-        let Some(entry) = current else { return Ok(false) };
-        let key = entry.key();
+        });
+        let key = match ordered {
+            Ok(Some(key)) => key,
+            Ok(None) => return Ok(false),
+            Err(error) => {
+                // What comes next is to stand behind the last entry that was sound.
+                if let Some(before) = before {
+                    *last = Some(before.key().to_vec());
+                }
+                return Err(error);
+            }
+        };
         *last = None;
         Ok(match end {
             Bound::Unbounded => true,

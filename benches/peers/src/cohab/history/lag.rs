@@ -1,6 +1,7 @@
 //! How far a replica lags behind a writer, and what the writer notices of whoever keeps it.
 
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -23,6 +24,9 @@ const REPLICA: &str = "replica";
 /// How far apart commits are.
 const INTERVAL: Duration = Duration::from_millis(10);
 
+/// How many turns of each there are in a round.
+const TURNS: usize = 5;
+
 /// How long a follower waits before it looks whether it is to stop.
 const WAIT: Duration = Duration::from_millis(20);
 
@@ -41,45 +45,28 @@ pub fn run(stage: Stage<'_>, rows_each: usize) -> Result<Series> {
     let key = source.workload.borrow().marked_key();
     let reader = Child::reader(Name::Cohab, &replica, Memory::PAGES, key)?;
     stop(&follower)?;
-    let mut mark = 0;
+    let mut mark = 0_u64;
     let series = interleaved(
         &[(Name::Cohab, ())],
         sizes.long_rounds,
         |round| round,
         |_, (), round| {
-            let mut commits = |beside: bool| -> Result<(Vec<i64>, Vec<i64>)> {
+            let (mut alone, mut beside, mut lags) = (Vec::new(), Vec::new(), Vec::new());
+            // The machine is never the same for long: they take short turns, and each begins as often as the other.
+            for turn in 0..2 * TURNS {
                 place.sync()?;
-                let first = mark + 2;
-                let last = mark + 1 + sizes.lags as u64;
-                source.put_marked(mark + 1, rows_each)?;
-                if beside {
-                    start(&follower)?;
-                    reader.order(Order::Follow { first, last }, &[key])?;
-                    reader.await_ready()?;
+                let commits = sizes.lags.div_ceil(TURNS);
+                let marks = mark + 2..=mark + 1 + commits as u64;
+                mark += 1 + commits as u64;
+                if (turn + turn / 2 + round) % 2 == 0 {
+                    source.put_marked(marks.start() - 1, rows_each)?;
+                    alone.extend(commit_marked(&source, marks, rows_each)?.into_iter().map(|it| it.took));
+                } else {
+                    let done = followed(&source, &follower, &reader, marks, rows_each)?;
+                    beside.extend(done.iter().map(|(commit, _)| commit.took));
+                    lags.extend(done.iter().map(|(commit, seen)| seen - commit.returned));
                 }
-                let (mut took, mut returned) = (Vec::new(), Vec::new());
-                let mut next = Instant::now();
-                for mark in first..=last {
-                    next += INTERVAL;
-                    thread::sleep(next.saturating_duration_since(Instant::now()));
-                    took.push(source.put_marked(mark, rows_each)?);
-                    returned.push(shared_ns());
-                }
-                mark = last;
-                if !beside {
-                    return Ok((took, Vec::new()));
-                }
-                let seen = reader.times()?;
-                ensure!(seen.len() == returned.len(), "{} of {} were seen", seen.len(), returned.len());
-                stop(&follower)?;
-                Ok((took, seen.iter().zip(&returned).map(|(seen, returned)| seen - returned).collect()))
-            };
-            let ((alone, _), (beside, lags)) = if round % 2 == 0 {
-                (commits(false)?, commits(true)?)
-            } else {
-                let beside = commits(true)?;
-                (commits(false)?, beside)
-            };
+            }
             // Where the writer ran behind, its commits came without a pause, which says something, too.
             let (alone, beside) = (quantile(&alone, 0.5), quantile(&beside, 0.5));
             let figures = vec![
@@ -99,6 +86,44 @@ pub fn run(stage: Stage<'_>, rows_each: usize) -> Result<Series> {
     follower.end()?;
     source.end()?;
     Ok(series)
+}
+
+/// A commit: what it took, and when it returned.
+struct Commit {
+    took: i64,
+    returned: i64,
+}
+
+/// Makes commits, one each interval.
+fn commit_marked(source: &Source, marks: RangeInclusive<u64>, rows_each: usize) -> Result<Vec<Commit>> {
+    let mut next = Instant::now();
+    let commit = |mark| {
+        next += INTERVAL;
+        thread::sleep(next.saturating_duration_since(Instant::now()));
+        let took = source.put_marked(mark, rows_each)?;
+        Ok(Commit { took, returned: shared_ns() })
+    };
+    marks.map(commit).collect()
+}
+
+/// Makes commits beside a follower, and says when a reader of the replica has seen each.
+fn followed(
+    source: &Source,
+    follower: &Child,
+    reader: &Child,
+    marks: RangeInclusive<u64>,
+    rows_each: usize,
+) -> Result<Vec<(Commit, i64)>> {
+    let (first, last) = (*marks.start(), *marks.end());
+    source.put_marked(first - 1, rows_each)?;
+    start(follower)?;
+    reader.order(Order::Follow { first, last }, &[source.workload.borrow().marked_key()])?;
+    reader.await_ready()?;
+    let commits = commit_marked(source, marks, rows_each)?;
+    let seen = reader.times()?;
+    stop(follower)?;
+    ensure!(seen.len() == commits.len(), "{} of {} were seen", seen.len(), commits.len());
+    Ok(commits.into_iter().zip(seen).collect())
 }
 
 impl Source {
