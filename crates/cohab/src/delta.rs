@@ -11,8 +11,8 @@ use cohab_namespace::Record;
 use cohab_namespace::catalog::Stored;
 use serde_bytes::Bytes as Lent;
 
-use crate::past::{chain_at, lost, net, record_header};
-use crate::{Error, Kind, Result, Snapshot};
+use crate::past::{chain_at, check_there, lost, net, record_header};
+use crate::{Error, Result, Snapshot};
 
 /// What leads a replica of a store from one version to another: verified, compressed, and good for one place in one
 /// history.
@@ -34,8 +34,8 @@ impl Delta {
     ///
     /// # Errors
     ///
-    /// [`Kind::InvalidInput`] for bytes that are no delta, or would have more than [`DELTA_BYTES_MAX`] bytes decompressed;
-    /// [`Kind::Corrupt`] for one that was cut off or changed; [`Kind::Format`] for one of a newer format.
+    /// [`Kind::InvalidInput`](crate::Kind::InvalidInput) for bytes that are no delta, or would have more than [`DELTA_BYTES_MAX`] bytes decompressed;
+    /// [`Kind::Corrupt`](crate::Kind::Corrupt) for one that was cut off or changed; [`Kind::Format`](crate::Kind::Format) for one of a newer format.
     pub fn from_bytes(bytes: impl Into<Bytes>) -> Result<Self> {
         let bytes = bytes.into();
         let reader = DeltaReader::open(&bytes, DELTA_BYTES_MAX)?;
@@ -102,8 +102,8 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// [`Kind::TooOld`] if the log does not reach back to `from`; [`Kind::NotFound`] if that is later than the snapshot;
-    /// [`Kind::NoHistory`] for a complete delta of what was not recorded; [`Kind::InvalidInput`] if it would have more than
+    /// [`Kind::TooOld`](crate::Kind::TooOld) if the log does not reach back to `from`; [`Kind::NotFound`](crate::Kind::NotFound) if that is later than the snapshot;
+    /// [`Kind::NoHistory`](crate::Kind::NoHistory) for a complete delta of what was not recorded; [`Kind::InvalidInput`](crate::Kind::InvalidInput) if it would have more than
     /// [`DELTA_BYTES_MAX`] bytes: take fewer versions, or a [`backup`](Self::backup).
     pub fn delta(&self, from: Version, kind: DeltaKind) -> Result<Delta> {
         let header = self.delta_header(from, kind)?;
@@ -115,10 +115,7 @@ impl Snapshot {
     /// Says where a delta leads.
     pub(crate) fn delta_header(&self, from: Version, kind: DeltaKind) -> Result<DeltaHeader> {
         let (state, root) = (self.state(), &self.state().root);
-        if from > root.version {
-            let message = format!("version {from} is not there; the last one is {}", root.version);
-            return Err(Error::new(Kind::NotFound, message));
-        }
+        check_there(root, from)?;
         let chain = if from == Version::ZERO && kind == DeltaKind::Coalesced {
             Chain::START
         } else if from.next() < root.log_oldest {

@@ -11,7 +11,7 @@ use cohab_namespace::catalog::Stored;
 use cohab_namespace::{Contents, Metadata, Record};
 
 use crate::layout::LOG;
-use crate::past::{lost, net, oldest_readable, record_header};
+use crate::past::{check_reach, lost, net, record_header};
 use crate::snapshot::State;
 use crate::view::Direction;
 use crate::walk::Span;
@@ -240,14 +240,8 @@ impl Snapshot {
 
     fn diff_of(&self, from: Version, to: Version, into: Net) -> Result<Diff> {
         let (first, last) = (from.min(to), from.max(to));
-        if last > self.version() {
-            let message = format!("version {last} is not there; the last one is {}", self.version());
-            return Err(Error::new(Kind::NotFound, message));
-        }
-        let oldest = oldest_readable(self.state().tip());
-        if first < oldest {
-            return Err(Error::too_old(first, oldest));
-        }
+        check_reach(&self.state().root, last)?;
+        check_reach(&self.state().root, first)?;
         let net = net(self.state(), first, last, into)?;
         let mut names = BTreeMap::new();
         for (id, namespace) in net.namespaces() {

@@ -15,7 +15,7 @@ use cohab_namespace::{Kept, Lapse, Operation, Purpose, SAFETY_PREFIX};
 
 use crate::commit::{self, extent};
 use crate::layout::CATALOG;
-use crate::past::oldest_readable;
+use crate::past::check_reach;
 use crate::snapshot::catalog_range;
 use crate::view::Direction;
 use crate::{Error, Kind, Result, Snapshot, Store, Transaction};
@@ -58,13 +58,7 @@ impl Store {
         }
         self.change_kept(|tx, root, now| {
             let version = at.unwrap_or(root.version);
-            if version > root.version {
-                let message = format!("version {version} is not there; the last one is {}", root.version);
-                return Err(Error::new(Kind::NotFound, message));
-            }
-            if version < oldest_readable(root) {
-                return Err(Error::too_old(version, oldest_readable(root)));
-            }
+            check_reach(root, version)?;
             let all = rows(tx)?;
             if all.iter().any(|known| known.name == name) {
                 return Err(Error::new(Kind::Exists, format!("there is a snapshot `{name}` already")));

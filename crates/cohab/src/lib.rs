@@ -51,6 +51,7 @@
 //! The bounds are in [`limits`]. Stores belong on a local file system.
 
 mod ages;
+mod apply;
 mod background;
 mod backup;
 mod batch;
@@ -103,6 +104,7 @@ mod walk;
 mod watch;
 mod writing;
 
+pub use apply::Applied;
 pub use batch::{Batch, Precondition, Refusal};
 pub use cached::Cached;
 pub use caches::NamespaceCache;
@@ -137,7 +139,7 @@ pub use namespaces::DropMode;
 pub use options::{CatchUp, Mapping, Options};
 pub use prefetch::Prefetch;
 pub use range::KeyRange;
-pub use replica::{Applied, Upstream};
+pub use replica::Upstream;
 pub use role::{Role, RoleChange};
 pub use snapshot::{NamespaceInfo, Snapshot};
 pub use stall::Stall;

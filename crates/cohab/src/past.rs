@@ -136,14 +136,8 @@ impl Snapshot {
         if version == self.version() {
             return Ok(self.clone());
         }
-        if version > self.version() {
-            let message = format!("version {version} is not there; the last one is {}", self.version());
-            return Err(Error::new(Kind::NotFound, message));
-        }
-        let (state, oldest) = (self.state(), self.oldest_readable());
-        if version < oldest {
-            return Err(Error::too_old(version, oldest));
-        }
+        let state = self.state();
+        check_reach(&state.root, version)?;
         let tip = state.tip();
         let net = net(state, version, tip.version, Net::new(Sides::Before))?;
         let mut root = tip.clone();
@@ -181,6 +175,22 @@ impl Snapshot {
         let message = format!("the log does not reach back to {time}; its oldest version is {oldest}");
         Err(Error::too_old(Version::ZERO, oldest).because(message))
     }
+}
+
+/// Refuses a version that is yet to come.
+pub(crate) fn check_there(root: &Root, version: Version) -> Result<()> {
+    if version <= root.version {
+        return Ok(());
+    }
+    let message = format!("version {version} is not there; the last one is {}", root.version);
+    Err(Error::new(Kind::NotFound, message))
+}
+
+/// Refuses a version that is yet to come, or that the log does not reach back to.
+pub(crate) fn check_reach(root: &Root, version: Version) -> Result<()> {
+    check_there(root, version)?;
+    let oldest = oldest_readable(root);
+    if version >= oldest { Ok(()) } else { Err(Error::too_old(version, oldest)) }
 }
 
 pub(crate) fn oldest_readable(tip: &Root) -> Version {

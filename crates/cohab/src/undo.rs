@@ -8,7 +8,7 @@ use cohab_namespace::{History, Kept, Operation, Purpose, Record};
 use crate::commit::no_namespace;
 use crate::kept::{self, NamedSnapshot};
 use crate::layout::{CATALOG, LOG};
-use crate::past::{lost, oldest_readable};
+use crate::past::{check_reach, lost};
 use crate::view::Direction;
 use crate::walk::Span;
 use crate::{Error, Kind, Result, Transaction};
@@ -269,15 +269,8 @@ impl Transaction<'_, '_> {
 
     /// Takes together what has changed since a version.
     fn net_since(&mut self, version: Version, net: Net) -> Result<Net> {
-        let root = &self.commit.root;
-        if version > root.version {
-            let message = format!("version {version} is not there; the last one is {}", root.version);
-            return Err(Error::new(Kind::NotFound, message));
-        }
-        if version < oldest_readable(root) {
-            return Err(Error::too_old(version, oldest_readable(root)));
-        }
-        let span = Span::new(version, root.version);
+        check_reach(&self.commit.root, version)?;
+        let span = Span::new(version, self.commit.root.version);
         span.fold(self.commit.tx.range(LOG, span.bounds(), Direction::Forward)?, net)
     }
 
