@@ -104,9 +104,10 @@ impl Kept {
         }
     }
 
-    /// Returns whether the log has to keep the version.
+    /// Returns whether the log has to keep the version: not once it has lapsed, or what it was taken before was undone.
     pub const fn is_active(&self) -> bool {
-        self.lapsed.is_none()
+        let is_undone = matches!(&self.purpose, Purpose::Safety(Safety { undone: Some(_), .. }));
+        self.lapsed.is_none() && !is_undone
     }
 }
 

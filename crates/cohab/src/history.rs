@@ -335,7 +335,9 @@ impl<'d> NamespaceDiff<'d> {
     }
 
     fn is_empty(&self) -> bool {
-        self.is_known() && self.changes().next().is_none() && matches!(self.metadata(), Ok(None))
+        let came_and_went = self.net.is_new() && self.net.is_purged();
+        came_and_went
+            || self.is_known() && self.changes().next().is_none() && matches!(self.metadata(), Ok(None))
     }
 
     fn ordered<T>(&self, before: T, after: T) -> (T, T) {

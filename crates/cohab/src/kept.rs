@@ -248,7 +248,7 @@ fn collect(mut rows: cohab_engine::Entries<'_>) -> Result<Vec<NamedSnapshot>> {
 }
 
 /// Returns the oldest version that has to be kept.
-fn lowest(all: &[NamedSnapshot]) -> Option<Version> {
+pub(crate) fn lowest(all: &[NamedSnapshot]) -> Option<Version> {
     all.iter().filter(|known| known.kept.is_active()).map(|known| known.kept.version).min()
 }
 

@@ -88,15 +88,18 @@ pub(crate) fn lost(id: NamespaceId, namespace: &NetNamespace) -> Option<Error> {
         Record::decode(record).ok()
     });
     let name = name.map_or_else(|| format!("#{id}"), |record| format!("`{}`", record.metadata.name));
-    let why = if namespace.is_purged() {
-        "was purged since, with its data"
+    let (why, hint) = if namespace.is_purged() {
+        ("was purged since, with its data", "a backup from before has it")
     } else if namespace.is_unrecorded {
-        "was changed since with its history off"
+        (
+            "was changed since with its history off",
+            "what it holds now can be read; `ns set NAME --history full` keeps its past from now on",
+        )
     } else {
         return None;
     };
-    let error = Error::new(Kind::NoHistory, format!("namespace {name} {why}: what it held is not known"));
-    Some(error.hint("what it holds now can be read; `ns set NAME --history full` keeps its past from now on"))
+    let message = format!("namespace {name} {why}: what it held is not known");
+    Some(Error::new(Kind::NoHistory, message).hint(hint))
 }
 
 impl Snapshot {

@@ -140,7 +140,13 @@ pub(crate) fn position(root: &Root, source: cohab_core::StoreId) -> Result<Optio
         (None, Some(origin)) if origin.store == source && origin.version == root.version => {
             Ok(Some(Position { version: root.version, chain: Chain::from_bytes(root.chain) }))
         }
-        (None, Some(origin)) if origin.store == source => Err(written(origin.version)),
+        (None, Some(origin)) if origin.store == source => {
+            let message = format!(
+                "store {here} was restored from version {} of store {source}, and written to since",
+                origin.version
+            );
+            Err(Error::new(Kind::Diverged, message).hint("make a replica in another place"))
+        }
         (None, _) => Err(foreign("is a store of its own, not a replica")),
     }
 }

@@ -161,6 +161,7 @@ impl Transaction<'_, '_> {
                     changes += transaction.undo_one(known)?;
                 }
                 undone.iter().try_for_each(|known| transaction.note_undone(&known.name))?;
+                transaction.commit.root.kept = kept::lowest(&kept::rows(transaction.commit.tx)?);
                 Ok(Undone { undone: undone.clone(), changes })
             },
         )
@@ -197,8 +198,9 @@ impl Transaction<'_, '_> {
         let (before, Some(safety)) = (known.kept.version, known.kept.as_safety()) else { return Ok(0) };
         let by = before.next();
         let Some(id) = safety.namespace else {
-            let now = self.commit.root.version;
-            if now != by {
+            let since = self.net_since(by, Net::new(Sides::Both))?;
+            if !is_nothing(&since)? {
+                let now = self.commit.root.version;
                 let message =
                     format!("version {by} rolled the store back, and versions up to {now} came since");
                 return Err(Error::new(Kind::Conflict, message)
@@ -224,9 +226,9 @@ impl Transaction<'_, '_> {
         if record.dropped.is_some() {
             return Err(no_namespace(record.metadata.name.as_str()));
         }
-        let changed = self.commit.open(id).contents.data_version;
-        if changed > by {
-            let name = &record.metadata.name;
+        let since = self.net_since(by, Net::new(Sides::Both).only(id))?;
+        if since.namespace(id).is_some_and(|namespace| !is_same_data(namespace)) {
+            let (name, changed) = (&record.metadata.name, self.commit.open(id).contents.data_version);
             let message = format!("namespace `{name}` was changed by version {changed}, after version {by}");
             return Err(Error::new(Kind::Conflict, message)
                 .hint(format!("`cohab ns rollback {name} --to {before}` undoes that, too")));
@@ -300,6 +302,35 @@ impl Transaction<'_, '_> {
         }
         Ok(changes)
     }
+}
+
+/// Whether a namespace holds what it held, whatever happened in between.
+fn is_same_data(namespace: &NetNamespace) -> bool {
+    !namespace.is_unrecorded && namespace.changes().all(|(_, change)| change.is_undone())
+}
+
+/// Whether everything is as it was.
+fn is_nothing(net: &Net) -> Result<bool> {
+    for (_, namespace) in net.namespaces() {
+        let Some(record) = &namespace.record else {
+            if is_same_data(namespace) {
+                continue;
+            }
+            return Ok(false);
+        };
+        // One that came and went is no change either.
+        let (Some(before), Some(after)) = (&record.before, &record.after) else {
+            if record.before == record.after {
+                continue;
+            }
+            return Ok(false);
+        };
+        let (before, after) = (Record::decode(before)?, Record::decode(after)?);
+        if before.metadata != after.metadata || before.dropped != after.dropped || !is_same_data(namespace) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Refuses to go back to what is not known.

@@ -118,9 +118,7 @@ impl Plan<'_> {
             self.sources.into_iter().try_for_each(|source| load_entries(tx, &into, source, &mut loaded))?;
             Ok(over)
         })?;
-        // Without an entry there is no new version, and nothing to come back to.
-        let over = done.value.filter(|_| loaded.entries > 0);
-        Ok(Done { version: done.version, loaded, over: over.map(|over| (into, over)) })
+        Ok(Done { version: done.version, loaded, over: done.value.map(|over| (into, over)) })
     }
 }
 

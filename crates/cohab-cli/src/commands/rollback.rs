@@ -58,13 +58,11 @@ impl RollbackOne {
 
 fn rolled_back(session: &mut Session, done: &Committed<RolledBack>) -> Outcome {
     let RolledBack { changes, namespaces, snapshot, .. } = &done.value;
-    // Where everything is as it was there is no new version, and nothing to come back to.
-    let snapshot = (changes + namespaces > 0).then(|| snapshot.as_str());
     let record = Record::new()
         .with("version", done.version)
         .with("changes", *changes)
         .with("namespaces", *namespaces)
-        .with("snapshot", snapshot);
+        .with("snapshot", snapshot.as_str());
     session.out.record(&record)?;
     Ok(Exit::Done)
 }

@@ -106,6 +106,12 @@ fn what_is_committed_arrives_until_it_is_told_to_end() {
     let events = once(&place);
     assert_eq!((&events[1]["event"], &events[1]["from"]), (&json!("delta"), &json!(11)), "{events:?}");
     equal(&place);
+    // It will not come back.
+    place.run(["log", "trim", "--forget", "elsewhere"]).fails(1, "no follower at elsewhere has left word");
+    place.run(["log", "trim", "--forget", "replica"]).done();
+    place.run(["put", "fruit", "n", "13"]).done();
+    let trimmed = place.run(["log", "trim", "--keep", "1"]).done().json();
+    assert_eq!((&trimmed["oldest_version"], &trimmed["followed_by"]), (&json!(13), &json!([])));
 }
 
 #[cfg(unix)]

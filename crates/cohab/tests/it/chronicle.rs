@@ -29,6 +29,7 @@ pub(crate) fn seeds(variable: &str, default: u64) -> impl Iterator<Item = u64> {
 pub(crate) struct Seed(pub(crate) u64);
 
 impl Drop for Seed {
+    #[expect(clippy::print_stderr, reason = "shown by a test that fails")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("failed with COHAB_MODEL_SEED={}", self.0);
@@ -115,6 +116,13 @@ pub(crate) struct Safety {
     pub(crate) lapsed: bool,
 }
 
+impl Safety {
+    /// Whether the log keeps nothing for it any more.
+    fn is_over(&self) -> bool {
+        self.lapsed || self.undone.is_some()
+    }
+}
+
 /// Everything that there ever was.
 #[derive(Clone, Debug)]
 pub(crate) struct Chronicle {
@@ -154,7 +162,6 @@ pub(crate) struct Draft {
     is_guarded: bool,
 }
 
-const DEBUG: bool = false;
 type Done<T = ()> = std::result::Result<T, Kind>;
 
 impl Chronicle {
@@ -314,6 +321,25 @@ impl Chronicle {
         Ok(self.revert(draft, id, to))
     }
 
+    /// Whether a namespace holds what it held, as far as the log knows.
+    fn is_same_data(&self, id: NamespaceId, version: Version) -> bool {
+        let (then, now) = (self.at(version).namespaces.get(&id), self.tip().namespaces.get(&id));
+        let values = |ns: Option<&Arc<Ns>>| -> Option<Vec<_>> {
+            Some(ns?.entries.iter().map(|(key, (_, value))| (key.clone(), value.clone())).collect())
+        };
+        !self.is_lost(id, version, self.version()) && values(then) == values(now)
+    }
+
+    /// Whether everything is as it was.
+    fn is_same_store(&self, version: Version) -> bool {
+        let (then, now) = (&self.at(version).namespaces, &self.tip().namespaces);
+        let is_same = |(id, now): (&NamespaceId, &Arc<Ns>)| {
+            then.get(id).is_some_and(|then| then.metadata == now.metadata && then.dropped == now.dropped)
+                && self.is_same_data(*id, version)
+        };
+        then.len() == now.len() && now.iter().all(is_same)
+    }
+
     /// Returns the version before what was undone, and how many keys changed.
     pub(crate) fn undo(&self, draft: &mut Draft) -> Done<(Version, u64)> {
         let is_moot = |safety: &Safety| {
@@ -336,7 +362,7 @@ impl Chronicle {
         let mut changes = 0;
         for row in &rows {
             let Some(id) = row.namespace else {
-                if self.version() != by {
+                if !self.is_same_store(by) {
                     return Err(Kind::Conflict);
                 }
                 changes += self.roll_back_store(draft, before, Operation::Undo)?.0;
@@ -354,7 +380,7 @@ impl Chronicle {
             if ns.dropped.is_some() {
                 return Err(Kind::NotFound);
             }
-            if self.tip().namespaces[&id].data_version > by {
+            if !self.is_same_data(id, by) {
                 return Err(Kind::Conflict);
             }
             if self.is_lost(id, before, self.version()) {
@@ -436,13 +462,13 @@ impl Draft {
         }
         let over = |is_lapsed: bool| {
             let versions: BTreeSet<_> =
-                self.safeties.iter().filter(|it| it.lapsed == is_lapsed).map(|it| it.before).collect();
+                self.safeties.iter().filter(|it| it.is_over() == is_lapsed).map(|it| it.before).collect();
             versions.into_iter().rev().nth(MAX)
         };
         let (lapses, goes) = (over(false), over(true));
-        self.safeties.retain(|it| !it.lapsed || goes.is_none_or(|bound| it.before > bound));
+        self.safeties.retain(|it| !it.is_over() || goes.is_none_or(|bound| it.before > bound));
         for it in &mut self.safeties {
-            it.lapsed |= lapses.is_some_and(|bound| it.before <= bound);
+            it.lapsed |= !it.is_over() && lapses.is_some_and(|bound| it.before <= bound);
         }
     }
 
@@ -770,10 +796,7 @@ impl World {
         let committed = self.store.write(|tx| {
             tx.label(&label)?;
             for op in ops {
-                if DEBUG {
-                    println!("{} {:.100?}", draft.state.version, op);
-                }
-                same(&draft.apply(op), &carry_out(tx, op), op);
+                same(draft.apply(op), &carry_out(tx, op), op);
             }
             Ok(())
         });
@@ -821,9 +844,6 @@ impl World {
         });
         done.sort_by_key(|(version, ..)| *version);
         for (version, label, ops) in done {
-            if DEBUG {
-                println!("{version} {label} {ops:.300?}");
-            }
             let mut draft = self.draft();
             draft.state.label = label;
             for op in &ops {
@@ -858,7 +878,7 @@ impl World {
             assert_eq!((done.changes, done.namespaces), (changes, namespaces), "{name:?} to {to}");
             assert!(done.snapshot.as_str().starts_with(&format!("safety/{version}-rollback")));
             for op in &more {
-                same(&draft.apply(op), &carry_out(tx, op), op);
+                same(draft.apply(op), &carry_out(tx, op), op);
             }
             Ok(())
         });
@@ -887,7 +907,7 @@ impl World {
     pub(crate) fn undo(&mut self) -> Done {
         let mut draft = self.draft();
         let expected = self.chronicle.undo(&mut draft);
-        let committed = self.store.write(|tx| tx.undo());
+        let committed = undo(&self.store);
         match committed {
             Ok(done) => {
                 let (before, changes) = expected.expect("the model refuses it");
@@ -927,7 +947,7 @@ impl World {
                     operation: safety.operation,
                     namespace: safety.namespace,
                     undone: safety.undone,
-                    lapsed: !it.kept.is_active(),
+                    lapsed: it.kept.lapsed.is_some(),
                 })
             })
             .collect();
@@ -940,10 +960,16 @@ impl World {
     }
 }
 
-fn same(expected: &Done, done: &Result<()>, op: &Op) {
+/// Undoes the last thing that destroyed something.
+#[expect(clippy::redundant_closure_for_method_calls, reason = "the method is of one lifetime")]
+pub(crate) fn undo(store: &Store) -> Result<cohab::Committed<cohab::Undone>> {
+    store.write(|tx| tx.undo())
+}
+
+fn same(expected: Done, done: &Result<()>, op: &Op) {
     match (expected, done) {
         (Ok(()), Ok(())) => {}
-        (Err(kind), Err(error)) => assert_eq!(error.kind(), *kind, "{op:?}: {error}"),
+        (Err(kind), Err(error)) => assert_eq!(error.kind(), kind, "{op:?}: {error}"),
         _ => panic!("{op:?}: the model says {expected:?}, the store {done:?}"),
     }
 }
@@ -1028,14 +1054,12 @@ fn read(mut range: cohab::Range<'_>, how: u64, random: &mut Random) -> Result<Ve
             let next = range.next().transpose()?;
             next.map(|it| (it.key().to_vec(), (it.version(), it.value().to_vec())))
         };
-        match found {
-            Some(found) => all.push(found),
-            None => {
-                assert!(range.next().is_none(), "a range that has ended stays so");
-                assert!(range.step()?.is_none(), "a range that has ended stays so");
-                return Ok(all);
-            }
-        }
+        let Some(found) = found else {
+            assert!(range.next().is_none(), "a range that has ended stays so");
+            assert!(range.step()?.is_none(), "a range that has ended stays so");
+            return Ok(all);
+        };
+        all.push(found);
     }
 }
 

@@ -74,7 +74,7 @@ fn check(store: &Store) -> Result<(Version, Version)> {
             record.label().strip_prefix("versions ").and_then(|it| it.split_once(" to "))
         {
             assert_eq!(from, end);
-            end = to.split(' ').next().expect("there is one").to_owned();
+            to.split(' ').next().expect("there is one").clone_into(&mut end);
         } else {
             end = (end.parse::<u64>().expect("a number") + 1).to_string();
         }
@@ -113,7 +113,7 @@ fn killed_at_every(operation: &str, kind: DeltaKind) -> Result<u64> {
         let found = check(&store)?;
         let delta = cohab::Delta::from_bytes(std::fs::read(&file).expect("is there"))?;
         match store.apply(&delta) {
-            Ok(applied) => assert_eq!((found, applied.upstream.version), (before, to), "{operation} {n}"),
+            Ok(done) => assert_eq!((found, done.upstream.version), (before, to), "{operation} {n}"),
             Err(error) => assert_eq!((error.kind(), found.0), (Kind::AlreadyApplied, to), "{operation} {n}"),
         }
         check(&store)?;

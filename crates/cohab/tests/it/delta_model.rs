@@ -8,10 +8,12 @@ use cohab::{
     Applied, Delta, DeltaKind, Error, History, Kind, Mapping, Name, Result, Retention, Snapshot, Store,
     Timestamp, Upstream, Version,
 };
+use cohab_engine::Table;
 use cohab_log::{DeltaReader, DeltaWriter, Piece};
+use cohab_namespace::catalog::{ROOT_KEY, Root, Stored};
 use cohab_testkit::{Failure, Faults};
 
-use crate::chronicle::{Chronicle, May, Ns, Op, Seed, World, seeds};
+use crate::chronicle::{Chronicle, May, Ns, Op, Seed, World, seeds, undo};
 use crate::{Scratch, v};
 
 use DeltaKind::{Coalesced, Complete};
@@ -66,7 +68,7 @@ fn told(store: &Store) -> (Version, Option<Upstream>, Vec<cohab::NamespaceInfo>)
     let live = snapshot.namespaces().expect("can be listed");
     let trash = snapshot.dropped_namespaces().expect("can be listed");
     let all = live.chain(trash).map(|it| it.expect("is sound")).collect();
-    (snapshot.version(), snapshot.upstream().cloned(), all)
+    (snapshot.version(), snapshot.upstream().copied(), all)
 }
 
 /// Applies what is to be refused.
@@ -415,7 +417,7 @@ fn what_does_not_lead_on_is_refused() -> Result<()> {
     let batch = cohab::Batch::new().put(&"b".parse()?, "k", "v");
     assert_eq!(store.submit(batch).map_err(kind).err(), Some(Kind::ReadOnly));
     assert_eq!(store.purge("c", |_| ()).map_err(kind).err(), Some(Kind::ReadOnly));
-    assert_eq!(store.write(|tx| tx.undo()).map_err(kind).err(), Some(Kind::ReadOnly));
+    assert_eq!(undo(store).map_err(kind).err(), Some(Kind::ReadOnly));
     store.apply(&own)?;
     // Promoted, with and without writes.
     assert_eq!(store.promote_replica()?.version, v(4));
@@ -449,7 +451,7 @@ fn a_backup_that_was_written_to_is_no_replica() -> Result<()> {
 }
 
 #[test]
-fn a_source_whose_history_was_rewritten_is_noticed() -> Result<()> {
+fn a_source_whose_history_was_rewritten_is_noticed() {
     let (mut world, _) = pair(v(0));
     let mut early = Replica::of_backup(&world);
     let mut late = Replica::of_backup(&world);
@@ -465,7 +467,8 @@ fn a_source_whose_history_was_rewritten_is_noticed() -> Result<()> {
     refused(&late.store, &delta(&world, 0, 6, Coalesced), Kind::Diverged);
     refused(&late.store, &delta(&world, 4, 6, Coalesced), Kind::Diverged);
     refused(&late.store, &delta(&world, 6, 6, Coalesced), Kind::Diverged);
-    world.write_ops(&[put("b", 5, 5)]);
+    // Nothing of what this changes has become another in the meantime: the history alone tells.
+    world.write_ops(&[Op::Describe("d".into(), "told".into())]);
     for kind in [Coalesced, Complete] {
         refused(&late.store, &delta(&world, 6, 7, kind), Kind::Diverged);
         refused(&late.store, &delta(&world, 5, 7, kind), Kind::Gap);
@@ -474,7 +477,6 @@ fn a_source_whose_history_was_rewritten_is_noticed() -> Result<()> {
     assert!(lead(&world, &mut early, v(5), Complete, false));
     refused(&early.store, &true_history, Kind::Gap);
     assert!(lead(&world, &mut early, v(7), Coalesced, false));
-    Ok(())
 }
 
 /// The whole store leads on from anywhere, so that of a history that was written anew only what does not fit shows.
@@ -828,4 +830,68 @@ fn a_failed_sync_leaves_a_replica_before_or_after() -> Result<()> {
     let syncs = fail_every_operation(|faults, k| faults.fail_sync(k, Failure::Once), Complete)?;
     assert!(syncs >= 2, "only {syncs} syncs were failed");
     fail_every_operation(|faults, k| faults.fail_sync(k, Failure::ForEver), Coalesced).map(drop)
+}
+
+/// Changes the store's own row, as no program does.
+fn tamper(path: &std::path::Path, f: impl FnOnce(&mut Root)) {
+    const CATALOG: Table = Table::new(1, "catalog");
+    const TABLES: &[Table] = &[Table::new(0, "data"), CATALOG, Table::new(2, "log")];
+    let options = cohab_engine::Options::new(TABLES).create(false);
+    let engine = cohab_engine::Engine::open(&path.join("store.redb"), options).expect("is there");
+    engine
+        .write(|tx| {
+            let row = tx.get(CATALOG, ROOT_KEY)?.map(|row| Root::decode(&row));
+            let mut root = row.expect("is there").expect("is one");
+            f(&mut root);
+            tx.insert(CATALOG, ROOT_KEY, &[&root.encode()]).map(drop)
+        })
+        .map_err(|error: cohab_engine::Error| error)
+        .expect("can be written");
+}
+
+/// As by a program that knows nothing of replicas.
+#[test]
+fn a_replica_that_somebody_wrote_to_is_noticed() -> Result<()> {
+    let (mut world, replica) = pair(v(2));
+    replica.store.apply(&delta(&world, 2, 3, Coalesced))?;
+    let next = delta(&world, 3, 4, Coalesced);
+    let path = replica.store.path().to_owned();
+    let Replica { store, _scratch, .. } = replica;
+    drop(store);
+    // The versions that its own row tells of are not the ones that deltas have made.
+    tamper(&path, |root| {
+        root.upstream.as_mut().expect("is one").local = v(1);
+    });
+    let store = options().register(false).open(&path)?;
+    let error = refused(&store, &next, Kind::Diverged);
+    assert!(error.to_string().contains("versions 2 to 2"), "{error}");
+    world.write_ops(&[put("b", 9, 9)]);
+    refused(&store, &delta(&world, 0, 5, Coalesced), Kind::Diverged);
+    assert_eq!(store.write(|tx| tx.put("b", "k", "v")).map_err(|it| it.kind()).err(), Some(Kind::ReadOnly));
+    Ok(())
+}
+
+/// Identities go on from those of the source, also where the last ones are gone.
+#[test]
+fn a_promoted_replica_hands_out_identities_that_were_never_there() -> Result<()> {
+    for kind in [Coalesced, Complete] {
+        let (mut world, mut replica) = pair(v(2));
+        world.write_ops(&[create("x"), put("x", 1, 1)]);
+        let last = world.store.snapshot()?.namespace("x")?.id();
+        world.write_ops(&[drop_all("x"), Op::Purge("x".into())]);
+        if kind == Coalesced {
+            // What came and went is nobody's business.
+            altered(&delta(&world, 2, 6, kind), |_, piece, write| {
+                assert!(!matches!(piece, Piece::Record { namespace, .. } if namespace == last));
+                write(piece);
+            });
+        }
+        assert!(lead(&world, &mut replica, v(6), kind, false));
+        replica.store.promote_replica()?;
+        let id = replica.store.write(|tx| tx.create_namespace("own"))?.value;
+        assert!(id > last, "#{id} after #{last}");
+        replica.store.write(|tx| tx.put("own", "k", "v"))?;
+        verify(&replica.store);
+    }
+    Ok(())
 }

@@ -39,8 +39,8 @@ fn a_replica_keeps_in_step() -> Result<()> {
     source.write(|tx| tx.put("m", "unrecorded", "v"))?;
     source.write(|tx| tx.delete("renamed", "3"))?;
     assert!(follower.wait(std::time::Duration::from_secs(5))?);
-    let followed = follower.catch_up()?;
-    assert!(matches!(followed, Followed::Delta { .. }), "{followed:?}");
+    let caught = follower.catch_up()?;
+    assert!(matches!(caught, Followed::Delta { .. }), "{caught:?}");
     assert_eq!(holds(&source)?, holds(follower.replica())?);
     let refused = follower.replica().write(|tx| tx.put("m", "k", "mine")).expect_err("it is a replica");
     assert_eq!(refused.kind(), Kind::ReadOnly);

@@ -14,12 +14,12 @@ use crate::{Random, Scratch, ledger};
 /// Brings a replica up, whatever state it was left in, and compares it with its source.
 fn resume(source: &Path, replica: &Path) -> Result<(Followed, u64)> {
     let mut follower = Follower::open(source, replica, |_| ())?;
-    let followed = follower.catch_up()?;
+    let caught = follower.catch_up()?;
     assert!(matches!(follower.catch_up()?, Followed::Current(_)));
     let snapshot = follower.replica().refresh()?;
     assert!(snapshot.verify(|_| ())?.is_sound());
     assert_eq!(holds(follower.source())?, holds(follower.replica())?);
-    Ok((followed, snapshot.version().get()))
+    Ok((caught, snapshot.version().get()))
 }
 
 fn follow(source: &Path) -> String {
@@ -111,7 +111,7 @@ fn source_and_follower_killed_at_random_end_in_step() -> Result<()> {
         follower.does("keep-following");
         follower.hears("caught ");
         thread::sleep(Duration::from_millis(random.next() % 80));
-        let kills_writer_first = random.next() % 2 == 0;
+        let kills_writer_first = random.next().is_multiple_of(2);
         let (said, _) = if kills_writer_first {
             let said = writer.kill();
             thread::sleep(Duration::from_millis(random.next() % 30));
@@ -164,12 +164,12 @@ fn the_log_is_kept_for_a_follower_and_without_its_word_everything_is_compared() 
 fn refused_soon(follower: &mut Follower, kind: Kind) {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
-        let followed = follower.catch_up();
-        if matches!(&followed, Err(error) if error.kind() == kind) {
+        let caught = follower.catch_up();
+        if matches!(&caught, Err(error) if error.kind() == kind) {
             return;
         }
-        assert!(Instant::now() < deadline, "{followed:?}");
-        assert!(!matches!(followed, Ok(Followed::Delta { .. } | Followed::Whole { .. })), "{followed:?}");
+        assert!(Instant::now() < deadline, "{caught:?}");
+        assert!(!matches!(caught, Ok(Followed::Delta { .. } | Followed::Whole { .. })), "{caught:?}");
         thread::sleep(Duration::from_millis(20));
     }
 }
@@ -222,7 +222,7 @@ fn another_store_or_another_history_under_the_same_path_is_told_from_the_one_tha
 }
 
 #[test]
-fn a_follower_is_soon_in_step_with_a_writer_in_another_process() -> Result<()> {
+fn a_follower_is_soon_in_step_with_a_writer_in_another_process() {
     let (ours, theirs) = (Scratch::with_ledger(), Scratch::new());
     let mut writer = Actor::open(&ours.path(), "writer");
     let mut follower = Actor::start(&theirs.path());
@@ -234,5 +234,4 @@ fn a_follower_is_soon_in_step_with_a_writer_in_another_process() -> Result<()> {
         follower.hears(&format!("caught {version}"));
     }
     assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
-    Ok(())
 }

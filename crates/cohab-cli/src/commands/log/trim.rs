@@ -1,14 +1,16 @@
 //! `cohab log trim`
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use cohab::{NamedSnapshot, Retention, Snapshot};
+use cohab::{NamedSnapshot, Retention, Snapshot, Store};
 use serde_json::Value;
 
 use crate::arguments::bytes;
 use crate::commands::{Exit, Outcome};
+use crate::failure::Failure;
 use crate::interrupt;
 use crate::session::Session;
 use crate::terminal::{Cell, Record};
@@ -31,11 +33,15 @@ pub(super) struct Trim {
     /// Up to which age to keep records, such as 12h or 7d
     #[arg(long, value_name = "AGE", value_parser = age)]
     keep_age: Option<Duration>,
+    /// Keep the log no longer for the replica in this directory, which will not follow any more
+    #[arg(long, value_name = "REPLICA")]
+    forget: Vec<PathBuf>,
 }
 
 impl Trim {
     pub(super) fn run(self, session: &mut Session) -> Outcome {
         let store = session.writer_keeping(self.retention())?;
+        self.forget(&store)?;
         let before = lapsed(&store.snapshot()?)?;
         let (mut trimmed, mut reclaimed) = (0, 0);
         loop {
@@ -67,8 +73,23 @@ impl Trim {
         Ok(Exit::Done)
     }
 
+    /// Takes back the word of followers.
+    fn forget(&self, store: &Store) -> Result<(), Failure> {
+        let known = store.followers();
+        for path in &self.forget {
+            let canonical = path.canonicalize().unwrap_or_else(|_| path.clone());
+            let Some(follower) = known.iter().find(|follower| follower.path == canonical) else {
+                let message = format!("no follower at {} has left word", path.display());
+                let hint = "`followed_by` names those for which the log is kept";
+                return Err(Failure::not_found(message).hint(hint));
+            };
+            store.forget_follower(follower.replica);
+        }
+        Ok(())
+    }
+
     fn retention(&self) -> Retention {
-        let Self { keep, keep_bytes, keep_age } = *self;
+        let Self { keep, keep_bytes, keep_age, .. } = *self;
         if keep.is_none() && keep_bytes.is_none() && keep_age.is_none() {
             return Retention::default();
         }
