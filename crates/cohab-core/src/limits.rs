@@ -87,8 +87,8 @@ pub const RETAIN_BYTES: u64 = 1 << 30;
 /// How long the log is kept, unless the store is opened with another retention.
 pub const RETAIN_AGE: Duration = Duration::from_hours(24 * 30);
 
-/// How many bytes the log may grow beyond what is retained, for the sake of named snapshots and followers. Past it the
-/// oldest of them lapse.
+/// How many bytes the log may grow beyond what is retained, for the sake of named snapshots and followers, unless the store is
+/// opened with another retention. Past it the oldest of them lapse.
 pub const PINNED_BYTES_MAX: u64 = 1 << 30;
 
 /// The most snapshots that may be kept under names.

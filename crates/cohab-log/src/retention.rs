@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cohab_core::limits::{RETAIN_AGE, RETAIN_BYTES, RETAIN_VERSIONS, TRIM_RECORDS_MAX};
+use cohab_core::limits::{PINNED_BYTES_MAX, RETAIN_AGE, RETAIN_BYTES, RETAIN_VERSIONS, TRIM_RECORDS_MAX};
 use cohab_core::{Timestamp, Version};
 
 /// How much of the past is kept at least: a record goes once *any* of the three bounds is passed.
@@ -17,17 +17,25 @@ pub struct Retention {
     pub bytes: u64,
     /// The age up to which records are kept.
     pub age: Duration,
+    /// How many bytes of records more than `bytes` are kept at most for named snapshots and followers.
+    pub pinned_bytes: u64,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { versions: RETAIN_VERSIONS, bytes: RETAIN_BYTES, age: RETAIN_AGE }
+        Self {
+            versions: RETAIN_VERSIONS,
+            bytes: RETAIN_BYTES,
+            age: RETAIN_AGE,
+            pinned_bytes: PINNED_BYTES_MAX,
+        }
     }
 }
 
 impl Retention {
     /// Keeps everything, for ever.
-    pub const UNBOUNDED: Self = Self { versions: u64::MAX, bytes: u64::MAX, age: Duration::MAX };
+    pub const UNBOUNDED: Self =
+        Self { versions: u64::MAX, bytes: u64::MAX, age: Duration::MAX, pinned_bytes: u64::MAX };
 
     /// Keeps at least this many versions.
     #[must_use]
@@ -40,6 +48,14 @@ impl Retention {
     #[must_use]
     pub const fn bytes(mut self, bytes: u64) -> Self {
         self.bytes = bytes;
+        self
+    }
+
+    /// Keeps this many bytes of records more, but no longer, for named snapshots and followers. Past it the oldest of them
+    /// lapse.
+    #[must_use]
+    pub const fn pinned_bytes(mut self, bytes: u64) -> Self {
+        self.pinned_bytes = bytes;
         self
     }
 
@@ -86,6 +102,7 @@ impl LogExtent {
             versions: retention.versions.saturating_add(slack.min(retention.versions)),
             bytes: retention.bytes.saturating_add(retention.bytes / 8),
             age: retention.age.saturating_add(retention.age / 8),
+            ..*retention
         };
         self.oldest_is_expired(&overdue, now)
     }

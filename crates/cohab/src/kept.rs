@@ -5,9 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use cohab_core::limits::{
-    PINNED_BYTES_MAX, SAFETY_AGE_MAX, SAFETY_SNAPSHOTS_MAX, SNAPSHOT_NOTE_BYTES_MAX, SNAPSHOTS_MAX,
-};
+use cohab_core::limits::{SAFETY_AGE_MAX, SAFETY_SNAPSHOTS_MAX, SNAPSHOT_NOTE_BYTES_MAX, SNAPSHOTS_MAX};
 use cohab_core::{Name, NamespaceId, Timestamp, Version};
 use cohab_log::Retention;
 use cohab_namespace::catalog::{KEPT, Root, Stored, kept_key, parse_kept_key};
@@ -214,7 +212,7 @@ pub(crate) fn lapse_step(
 
 /// Whether the log has grown past what may be kept beyond the retention.
 pub(crate) fn is_over_bound(root: &Root, retention: &Retention) -> bool {
-    extent(root).bytes > retention.bytes.saturating_add(PINNED_BYTES_MAX)
+    extent(root).bytes > retention.bytes.saturating_add(retention.pinned_bytes)
 }
 
 fn lapse(tx: &mut cohab_engine::Transaction<'_>, known: &NamedSnapshot, why: Lapse) -> Result<()> {

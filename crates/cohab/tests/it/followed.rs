@@ -5,7 +5,10 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cohab::{Followed, Follower, Kind, Result, Retention, Role, Store};
+use cohab::{
+    Clock, Followed, Follower, Kind, Mapping, Result, Retention, Role, Store, SystemClock, Timestamp,
+};
+use cohab_testkit::{Failure, Faults};
 
 use crate::actor::Actor;
 use crate::follow::holds;
@@ -234,4 +237,60 @@ fn a_follower_is_soon_in_step_with_a_writer_in_another_process() {
         follower.hears(&format!("caught {version}"));
     }
     assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn a_follower_that_stays_away_for_too_long_or_whose_clock_is_off_is_not_waited_for() -> Result<()> {
+    /// The present, some days on.
+    #[derive(Debug)]
+    struct Days(u64);
+    impl Clock for Days {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_micros(SystemClock.now().as_micros() + self.0 * 86_400_000_000)
+        }
+    }
+    let keep = Retention::default().versions(3);
+    for (days, bytes, is_kept) in [(0, 1 << 30, true), (6, 1 << 30, true), (8, 1 << 30, false), (0, 1, false)]
+    {
+        let (ours, theirs) = (Scratch::with_ledger(), Scratch::new());
+        resume(&ours.path(), &theirs.path())?;
+        let retention = keep.bytes(if bytes == 1 { 1000 } else { 1 << 30 }).pinned_bytes(bytes);
+        let source = Store::options().retention(retention).clock(Days(days)).open(ours.path())?;
+        for _ in 0..40 {
+            ledger::commit(&source)?;
+        }
+        while source.maintain()?.more {}
+        let oldest = source.snapshot()?.oldest_version().get();
+        assert_eq!(oldest <= 2, is_kept, "{days} days, {bytes} bytes: kept from {oldest}");
+        let (caught, _) = resume(&ours.path(), &theirs.path())?;
+        assert_eq!(matches!(caught, Followed::Delta { .. }), is_kept, "{days} days, {bytes} bytes");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_follower_goes_on_when_there_is_room_again() -> Result<()> {
+    let (ours, theirs) = (Scratch::with_ledger(), Scratch::new());
+    let source = ours.store();
+    resume(&ours.path(), &theirs.path())?;
+    let mut met = 0;
+    for n in 0.. {
+        let faults = Faults::default();
+        let theirs_options = faults.install(Store::options().mapping(Mapping::Off));
+        let mut follower =
+            Follower::open_with(ours.path(), Store::options(), theirs.path(), theirs_options, |_| ())?;
+        follower.catch_up()?;
+        ledger::commit(&source)?;
+        faults.fail_write(n, Failure::ForEver);
+        let failed = follower.catch_up();
+        if faults.heal() == 0 {
+            assert!(failed.is_ok(), "{n}: {failed:?}");
+            break;
+        }
+        met += 1;
+        follower.catch_up()?;
+        assert_eq!(holds(&source)?, holds(follower.replica())?, "write {n}");
+    }
+    assert!(met >= 3, "only {met} writes");
+    Ok(())
 }

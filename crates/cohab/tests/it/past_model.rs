@@ -8,7 +8,7 @@ use std::collections::btree_map::Entry;
 use cohab::{Clock, Kind, Lapse, Result, Retention, Snapshot, Store, Timestamp, Version};
 
 use crate::chronicle::{Chronicle, May, Op, Seed, World, compare, seeds};
-use crate::{Random, v};
+use crate::{Random, Scratch, v};
 
 const MAY: May = May { roll_back: false, reopen: true };
 
@@ -159,6 +159,40 @@ fn trim(store: &Store) -> Result<u64> {
             return Ok(lapsed);
         }
     }
+}
+
+#[test]
+fn a_named_snapshot_that_makes_the_log_too_large_lapses_and_says_so() -> Result<()> {
+    let scratch = Scratch::new();
+    let retention = Retention::UNBOUNDED.bytes(10_000).pinned_bytes(50_000);
+    let store = Store::options().retention(retention).open(scratch.path())?;
+    store.write(|tx| tx.create_namespace("n"))?;
+    let early = store.create_snapshot("early", None, "")?;
+    let fill = |count: u64| -> Result<()> {
+        for i in 0..count {
+            store.write(|tx| tx.put("n", i.to_be_bytes(), [7; 1000]))?;
+        }
+        Ok(())
+    };
+    fill(40)?;
+    let later = store.create_snapshot("later", None, "")?;
+    assert_eq!(store.maintain()?.lapsed, 0, "there is room for both");
+    assert_eq!(store.snapshot()?.at_named("early")?.version(), early);
+    // On the side, by commits alone.
+    fill(150)?;
+    let snapshot = store.snapshot()?;
+    assert!(snapshot.log_bytes() < 80_000, "{} bytes", snapshot.log_bytes());
+    let lapsed: Vec<_> =
+        snapshot.named_snapshots()?.iter().map(|it| (it.kept.version, it.kept.lapsed)).collect();
+    assert_eq!(lapsed, [(early, Some(cohab::Lapse::Bytes)), (later, Some(cohab::Lapse::Bytes))]);
+    let refused = snapshot.at_named("early").expect_err("has lapsed");
+    assert_eq!(refused.kind(), Kind::TooOld);
+    assert!(refused.to_string().contains("`early` of version 1 has lapsed (bytes)"), "{refused}");
+    // One that is made now is kept again.
+    store.create_snapshot("now", None, "")?;
+    fill(10)?;
+    assert!(store.snapshot()?.at_named("now").is_ok());
+    Ok(())
 }
 
 #[test]
