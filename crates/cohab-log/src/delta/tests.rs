@@ -104,15 +104,17 @@ fn sections() -> impl Strategy<Value = Vec<Section>> {
 }
 
 fn pieces(sections: &[Section]) -> impl Iterator<Item = Piece<'_>> {
-    sections.iter().flat_map(|(id, is_whole, entries, record)| {
+    let records = sections.iter().map(|(id, _, _, record)| {
         let record = record.as_deref().map(Bytes::new);
-        let begin = [Piece::Record { namespace: NamespaceId::new(*id), record }, namespace(*id, *is_whole)];
+        Piece::Record { namespace: NamespaceId::new(*id), record }
+    });
+    records.chain(sections.iter().flat_map(|(id, is_whole, entries, _)| {
         let entries = entries.iter().filter_map(move |(key, value)| match value {
             Some(value) => Some(Piece::Put { key, value }),
             None => (!is_whole).then_some(Piece::Delete { key }),
         });
-        begin.into_iter().chain(entries)
-    })
+        std::iter::once(namespace(*id, *is_whole)).chain(entries)
+    }))
 }
 
 fn survives(header: &DeltaHeader, pieces: &[Piece<'_>]) -> Result<(), TestCaseError> {
@@ -242,6 +244,8 @@ fn pieces_that_break_a_rule_are_neither_written_nor_read() {
     check(Coalesced, &[part, Piece::Put { key: b"k", value: &long }], "a value is too long");
     let (namespace, record) = (NamespaceId::FIRST, Some(Bytes::new(&long)));
     check(Coalesced, &[Piece::Record { namespace, record }], "a record is too long");
+    let late = [part, Piece::Record { namespace, record: None }];
+    check(Coalesced, &late, "a namespace's record comes after data of its version");
 }
 
 #[test]
