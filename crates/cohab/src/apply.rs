@@ -9,7 +9,7 @@ use cohab_namespace::{Contents, Dropped, Record};
 
 use crate::commit::{self, Commit};
 use crate::layout::CATALOG;
-use crate::replica::{admit, is_whole_store, rewritten};
+use crate::replica::{Lead, Whole, admit, is_whole_store, rewritten};
 use crate::snapshot::catalog_range;
 use crate::view::Direction;
 use crate::{Delta, Error, Kind, Result, Store, Transaction};
@@ -42,18 +42,40 @@ impl Store {
     /// the source's history was rewritten, or a namespace is not what it was or should become; [`Kind::Corrupt`] if the
     /// delta breaks its own rules; and those of [`write`](Self::write).
     pub fn apply(&self, delta: &Delta) -> Result<Applied> {
-        self.apply_pieces(delta.header(), |visit| delta.visit(visit))
+        self.apply_pieces(delta.header(), Whole::IfEmpty, |visit| delta.visit(visit))
+    }
+
+    /// Makes this replica what a delta of the whole store says, whatever it held. Only what is different is written.
+    ///
+    /// For a replica to which the log does not reach back any more. Whether its source still has the history that it knows
+    /// cannot be told from such a delta: what the replica held and the source does not is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Gap`] if the delta does not hold the whole store; otherwise as for [`apply`](Self::apply).
+    pub fn reset(&self, delta: &Delta) -> Result<Applied> {
+        if !is_whole_store(delta.header()) {
+            let message =
+                format!("the delta begins at version {} and does not hold the whole store", delta.from());
+            return Err(Error::new(Kind::Gap, message).hint("make one from version 0"));
+        }
+        self.apply_pieces(delta.header(), Whole::Always, |visit| delta.visit(visit))
     }
 
     pub(crate) fn apply_pieces(
         &self,
         header: &DeltaHeader,
+        whole: Whole,
         pieces: impl FnOnce(&mut dyn FnMut(Piece<'_>) -> Result<()>) -> Result<()>,
     ) -> Result<Applied> {
         self.inner.check_process()?;
         let _turn = self.inner.queue.turn()?;
         commit::run(&self.inner, |commit| {
-            admit(header, &commit.root)?;
+            if admit(header, whole, &commit.root)? == Lead::Nowhere {
+                let upstream = Token { store: header.store, version: header.to.version };
+                let applied = Applied { version: commit.root.version, upstream, changes: 0 };
+                return Ok((commit, applied));
+            }
             let mut applier = Applier::begin(header, commit)?;
             pieces(&mut |piece| applier.take(&piece))?;
             applier.finish()

@@ -145,7 +145,7 @@ fn compare_data(here: &NamespaceView<'_>, there: &NamespaceView<'_>) -> Result<D
     let problem = match count {
         0 => "holds the same, and its digests say otherwise: verify both".to_owned(),
         _ => format!(
-            "{count} keys differ: {here_only} are here only, {there_only} there only, {otherwise} have other values"
+            "keys that differ: {count}, of which {here_only} only here, {there_only} only there, {otherwise} with other values"
         ),
     };
     let range = span.map(|(first, last)| (Bound::Included(first), Bound::Included(last)));

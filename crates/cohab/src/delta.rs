@@ -147,7 +147,11 @@ impl Snapshot {
                     let header = record_header(self.state(), version)?;
                     let net = net(self.state(), before, version, Net::new(Sides::After))?;
                     let unknown = net.namespaces().find(|(_, namespace)| namespace.is_unrecorded);
-                    if let Some(error) = unknown.and_then(|(id, namespace)| lost(id, namespace)) {
+                    let named = |id| {
+                        self.namespace_by_id(id)
+                            .map_or_else(|_| format!("#{id}"), |it| it.metadata().name.to_string())
+                    };
+                    if let Some(error) = unknown.and_then(|(id, namespace)| lost(&named(id), namespace)) {
                         return Err(error.hint("a coalesced delta takes the whole namespace along"));
                     }
                     let (time, instance, label) = (header.time, header.instance, &*header.label);

@@ -14,7 +14,7 @@ use cohab_log::{Chain, DeltaHeader, DeltaKind, Piece, Position};
 
 use crate::directory::Directory;
 use crate::followers::{self, FollowerRecord};
-use crate::replica::{position, rewritten};
+use crate::replica::{Whole, position, rewritten};
 use crate::verify::Progress;
 use crate::{Applied, Error, Kind, Options, Result, Role, Snapshot, Store};
 
@@ -79,8 +79,9 @@ impl Follower {
         let (source_path, replica) = (source.as_ref().to_owned(), replica.as_ref());
         let source = source_options.role(Role::Reader).open(&source_path)?;
         let canonical = |path: &Path| path.canonicalize().ok();
-        if canonical(&source_path).is_some_and(|path| canonical(replica) == Some(path)) {
-            let message = format!("{} cannot follow itself", replica.display());
+        let place = canonical(replica).or_else(|| canonical(cohab_fs::parent(replica)));
+        if place.zip(canonical(&source_path)).is_some_and(|(place, source)| place.starts_with(source)) {
+            let message = format!("{} is the store to be followed, or within it", replica.display());
             return Err(Error::new(Kind::Foreign, message).hint("name another directory for the replica"));
         }
         let directory = Directory::existing(replica);
@@ -168,7 +169,7 @@ impl Follower {
             _ if at.is_none() => "the replica is empty".to_owned(),
             Ok(header) => {
                 let pieces = |visit: &mut dyn FnMut(Piece<'_>) -> Result<()>| snapshot.pieces(&header, visit);
-                match self.replica.apply_pieces(&header, pieces) {
+                match self.replica.apply_pieces(&header, Whole::Always, pieces) {
                     Ok(applied) => return Ok(Followed::Delta { from, applied }),
                     Err(error) if error.kind() == Kind::InvalidInput => error.to_string(),
                     Err(error) => return Err(error),
@@ -179,7 +180,7 @@ impl Follower {
         };
         let header: DeltaHeader = snapshot.delta_header(Version::ZERO, DeltaKind::Coalesced)?;
         let pieces = |visit: &mut dyn FnMut(Piece<'_>) -> Result<()>| snapshot.pieces(&header, visit);
-        Ok(Followed::Whole { because, applied: self.replica.apply_pieces(&header, pieces)? })
+        Ok(Followed::Whole { because, applied: self.replica.apply_pieces(&header, Whole::Always, pieces)? })
     }
 
     /// Says of a replica that has diverged where it has.
@@ -270,6 +271,15 @@ impl Store {
     /// Returns who has followed the store lately, and how far each has come.
     pub fn followers(&self) -> Vec<FollowerRecord> {
         self.inner.directory.iter().flat_map(|directory| followers::list(&directory.followers())).collect()
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        // Where it has come to, so that the log is kept for no more than it needs.
+        if let Ok(Some(at)) = self.position() {
+            self.note(at.version, true);
+        }
     }
 }
 

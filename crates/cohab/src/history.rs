@@ -45,6 +45,7 @@ pub struct KeyCommit {
 pub struct KeyHistory<'s> {
     state: &'s State,
     namespace: NamespaceId,
+    name: String,
     key: Box<[u8]>,
     at: Place,
 }
@@ -84,7 +85,8 @@ impl<'s> NamespaceView<'s> {
             Some(value) => Place::Known(value.version(), value.to_bytes()),
             None => Place::Search(self.state().root.version),
         };
-        Ok(KeyHistory { state: self.state(), namespace: self.id(), key: key.into(), at })
+        let name = self.metadata().name.as_str().to_owned();
+        Ok(KeyHistory { state: self.state(), namespace: self.id(), name, key: key.into(), at })
     }
 }
 
@@ -117,7 +119,7 @@ impl KeyHistory<'_> {
     fn advance(&mut self) -> Result<Option<KeyVersion>> {
         let oldest = self.state.tip().log_oldest;
         let not_recorded = |version: Version| {
-            let message = format!("version {version} changed namespace #{} without a record", self.namespace);
+            let message = format!("version {version} changed namespace `{}` without a record", self.name);
             Error::new(Kind::NoHistory, message)
                 .hint("its history was off then, so what the key was before is not known")
         };
@@ -178,7 +180,7 @@ impl FusedIterator for KeyHistory<'_> {}
 
 impl fmt::Debug for KeyHistory<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KeyHistory(\"{}\" of namespace #{})", self.key.escape_ascii(), self.namespace)
+        write!(f, "KeyHistory(\"{}\" of namespace `{}`)", self.key.escape_ascii(), self.name)
     }
 }
 
@@ -188,7 +190,8 @@ pub struct Diff {
     from: Version,
     to: Version,
     net: Net,
-    names: BTreeMap<NamespaceId, String>,
+    /// What those are called whose record did not change, and whether they are live.
+    names: BTreeMap<NamespaceId, (String, bool)>,
     is_reversed: bool,
 }
 
@@ -228,11 +231,21 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// Also [`Kind::NotFound`] if the snapshot has no namespace of that name; [`Kind::NoHistory`] if it is not known.
+    /// Also [`Kind::NotFound`] if there is no namespace of that name, neither in the snapshot nor in one of the versions; [`Kind::NoHistory`] if it is not known.
     pub fn diff_namespace(&self, name: impl AsRef<str>, from: Version, to: Version) -> Result<Diff> {
-        let id = self.namespace(name)?.id();
+        let name = name.as_ref();
+        let id = match self.namespace(name).map(|namespace| namespace.id()) {
+            // It may have been there then.
+            Err(error) if error.kind() == Kind::NotFound => {
+                let then = [to, from]
+                    .into_iter()
+                    .find_map(|version| Some(self.at(version).ok()?.namespace(name).ok()?.id()));
+                then.ok_or(error)?
+            }
+            other => other?,
+        };
         let diff = self.diff_of(from, to, Net::new(Sides::Both).only(id))?;
-        match diff.net.namespace(id).and_then(|namespace| lost(id, namespace)) {
+        match diff.net.namespace(id).and_then(|namespace| lost(name, namespace)) {
             Some(error) => Err(error),
             None => Ok(diff),
         }
@@ -256,7 +269,7 @@ impl Snapshot {
                     Err(error) => return Err(error),
                 },
             };
-            names.insert(id, record.metadata.name.as_str().to_owned());
+            names.insert(id, (record.metadata.name.as_str().to_owned(), record.dropped.is_none()));
         }
         Ok(Diff { from, to, net, names, is_reversed: from > to })
     }
@@ -293,7 +306,7 @@ impl<'d> NamespaceDiff<'d> {
 
     /// Returns what it is called, at the later of the two versions; its number where it is gone for good.
     pub fn name(&self) -> String {
-        self.diff.names.get(&self.id).cloned().unwrap_or_else(|| format!("#{}", self.id))
+        self.diff.names.get(&self.id).map_or_else(|| format!("#{}", self.id), |(name, _)| name.clone())
     }
 
     /// Returns whether all that is different is known: not where history was off, or the namespace was purged.
@@ -305,11 +318,7 @@ impl<'d> NamespaceDiff<'d> {
     /// it was not there, or lay in the trash.
     pub fn metadata(&self) -> Result<Option<(Option<Metadata>, Option<Metadata>)>> {
         let Some(record) = &self.net.record else { return Ok(None) };
-        let live = |record: &Option<Bytes>| -> Result<Option<Metadata>> {
-            let record = record.as_ref().map(|record| Record::decode(record)).transpose()?;
-            Ok(record.filter(|record| record.dropped.is_none()).map(|record| record.metadata))
-        };
-        let (before, after) = self.ordered(live(&record.before)?, live(&record.after)?);
+        let (before, after) = self.ordered(live(record.before.as_ref())?, live(record.after.as_ref())?);
         Ok((before != after).then_some((before, after)))
     }
 
@@ -329,12 +338,28 @@ impl<'d> NamespaceDiff<'d> {
     }
 
     fn is_empty(&self) -> bool {
-        let came_and_went = self.net.is_new() && self.net.is_purged();
-        came_and_went
+        !self.is_live()
             || self.is_known() && self.changes().next().is_none() && matches!(self.metadata(), Ok(None))
+    }
+
+    /// Whether the namespace is there, outside the trash, in one of the two versions.
+    fn is_live(&self) -> bool {
+        match &self.net.record {
+            // What does not decode is told by who asks for it.
+            Some(record) => [&record.before, &record.after]
+                .into_iter()
+                .any(|record| !matches!(live(record.as_ref()), Ok(None))),
+            None => self.diff.names.get(&self.id).is_some_and(|(_, is_live)| *is_live),
+        }
     }
 
     fn ordered<T>(&self, before: T, after: T) -> (T, T) {
         if self.diff.is_reversed { (after, before) } else { (before, after) }
     }
+}
+
+/// What was said of a namespace, if it was there and not in the trash.
+fn live(record: Option<&Bytes>) -> Result<Option<Metadata>> {
+    let record = record.map(|record| Record::decode(record)).transpose()?;
+    Ok(record.filter(|record| record.dropped.is_none()).map(|record| record.metadata))
 }

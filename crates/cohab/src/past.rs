@@ -5,7 +5,7 @@ use std::collections::btree_map;
 use std::iter::{Peekable, Rev};
 use std::ops::Bound;
 
-use cohab_core::{Epoch, NamespaceId, Timestamp, Version};
+use cohab_core::{Epoch, Name, NamespaceId, Timestamp, Version};
 use cohab_log::{Image, Net, NetChange, NetNamespace, Sides, header, record_start};
 use cohab_namespace::catalog::{Root, Stored};
 use cohab_namespace::{Contents, Record};
@@ -72,9 +72,9 @@ impl Past {
     }
 
     /// Returns what is different about a namespace's data, or refuses one whose data is not known.
-    pub(crate) fn data(&self, id: NamespaceId) -> Result<Option<&NetNamespace>> {
+    pub(crate) fn data(&self, id: NamespaceId, name: &Name) -> Result<Option<&NetNamespace>> {
         let Some(namespace) = self.net.namespace(id) else { return Ok(None) };
-        match lost(id, namespace) {
+        match lost(name.as_str(), namespace) {
             Some(error) => Err(error),
             None => Ok(Some(namespace)),
         }
@@ -82,23 +82,18 @@ impl Past {
 }
 
 /// Why the data that a namespace held is not known, if so.
-pub(crate) fn lost(id: NamespaceId, namespace: &NetNamespace) -> Option<Error> {
-    let name = namespace.record.iter().find_map(|record| {
-        let record = record.before.as_ref().or(record.after.as_ref())?;
-        Record::decode(record).ok()
-    });
-    let name = name.map_or_else(|| format!("#{id}"), |record| format!("`{}`", record.metadata.name));
+pub(crate) fn lost(name: &str, namespace: &NetNamespace) -> Option<Error> {
     let (why, hint) = if namespace.is_purged() {
         ("was purged since, with its data", "a backup from before has it")
     } else if namespace.is_unrecorded {
         (
             "was changed since with its history off",
-            "what it holds now can be read; `ns set NAME --history full` keeps its past from now on",
+            "what it holds now can be read; with its history `full` its past is kept from then on",
         )
     } else {
         return None;
     };
-    let message = format!("namespace {name} {why}: what it held is not known");
+    let message = format!("namespace `{name}` {why}: what it held is not known");
     Some(Error::new(Kind::NoHistory, message).hint(hint))
 }
 

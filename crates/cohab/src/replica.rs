@@ -65,8 +65,8 @@ pub(crate) fn position(root: &Root, source: StoreId) -> Result<Option<Position>>
         Error::new(Kind::Diverged, message)
             .hint("promote it to keep what was written, and make a new replica in another place")
     };
-    let foreign = |of: &str| {
-        let message = format!("store {here} {of}, not of store {source}");
+    let foreign = |what: &str| {
+        let message = format!("store {here} {what}, and cannot become one of store {source}");
         Error::new(Kind::Foreign, message).hint("make a replica of that store in another place")
     };
     match (&root.upstream, &root.origin) {
@@ -95,16 +95,31 @@ pub(crate) fn position(root: &Root, source: StoreId) -> Result<Option<Position>>
             );
             Err(Error::new(Kind::Diverged, message).hint("make a replica in another place"))
         }
-        (None, _) => Err(foreign("is a store of its own, not a replica")),
+        (None, _) => Err(foreign("is no replica")),
     }
 }
 
+/// When a delta of a whole store may be applied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Whole {
+    IfEmpty,
+    Always,
+}
+
+/// Where a delta leads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Lead {
+    On,
+    /// From where the replica is to there.
+    Nowhere,
+}
+
 /// Refuses a delta that does not lead on from where the replica is.
-pub(crate) fn admit(header: &DeltaHeader, root: &Root) -> Result<()> {
+pub(crate) fn admit(header: &DeltaHeader, whole: Whole, root: &Root) -> Result<Lead> {
     let (store, from, to) = (header.store, header.from, header.to);
     let Some(at) = position(root, store)? else {
         if from.version == Version::ZERO {
-            return Ok(());
+            return Ok(Lead::On);
         }
         let message = format!("the delta begins at version {}, and the store is empty", from.version);
         return Err(
@@ -115,27 +130,33 @@ pub(crate) fn admit(header: &DeltaHeader, root: &Root) -> Result<()> {
         if to.version == at.version && to.chain != at.chain {
             return Err(rewritten(store, at.version));
         }
+        if from == to && to == at {
+            return Ok(Lead::Nowhere);
+        }
         let message = format!(
             "the delta leads to version {} of store {store}, and the replica is at version {} already",
             to.version, at.version
         );
         return Err(Error::new(Kind::AlreadyApplied, message).hint("nothing is left to do"));
     }
-    if is_whole_store(header) {
-        return Ok(());
+    if is_whole_store(header) && whole == Whole::Always {
+        return Ok(Lead::On);
     }
     if from.version != at.version {
         let message = format!(
             "the delta begins at version {} of store {store}, and the replica is at version {}",
             from.version, at.version
         );
-        let hint = format!("make one from there: `cohab delta --from {}`", at.version);
+        let hint = format!(
+            "make one from there: `cohab delta --from {}`; where the log does not reach back so far, one from 0, with `cohab apply --reset`",
+            at.version
+        );
         return Err(Error::new(Kind::Gap, message).hint(hint));
     }
     if from.chain != at.chain {
         return Err(rewritten(store, at.version));
     }
-    Ok(())
+    Ok(Lead::On)
 }
 
 pub(crate) fn rewritten(store: StoreId, version: Version) -> Error {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 
 use cohab_core::{Epoch, NamespaceId, StoreId, Timestamp, Token, Version};
 use cohab_namespace::catalog::{
-    NAMES, Root, Stored, TRASH, contents_key, name_key, parse_trash_key, record_key,
+    NAMES, Root, Stored, TRASH, contents_key, name_key, parse_trash_key, record_key, trash_prefix,
 };
 use cohab_namespace::{Contents, Dropped, History, Record};
 
@@ -234,8 +234,28 @@ impl Snapshot {
         let id = row.map(|row| NamespaceId::decode(&row)).transpose()?;
         // One that had another name then is another one.
         let id = id.filter(|id| past.is_none_or(|past| !past.renames(*id)));
-        let id = id.ok_or_else(|| no_namespace(name.as_str()))?;
+        let Some(id) = id else { return Err(self.no_namespace(&name)?) };
         self.load(id)
+    }
+
+    /// Says that there is no namespace of a name, and where it may be.
+    fn no_namespace(&self, name: &Name) -> Result<Error> {
+        let error = no_namespace(name.as_str());
+        if self.state.past.is_some() {
+            let version = self.version();
+            let message = format!("there was no namespace `{name}` at version {version}");
+            return Ok(error
+                .because(message)
+                .hint(format!("`cohab ns list --at {version}` shows which there were")));
+        }
+        let trash = catalog_range(&trash_prefix(name));
+        let is_dropped =
+            self.state.engine()?.range(CATALOG, trash.as_bounds(), Direction::Forward)?.step()?.is_some();
+        Ok(if is_dropped {
+            error.hint(format!("one was dropped: `cohab ns undrop {name}` brings it back"))
+        } else {
+            error
+        })
     }
 
     fn load(&self, id: NamespaceId) -> Result<Namespace> {

@@ -64,7 +64,7 @@ impl Transaction<'_, '_> {
             );
         }
         let changed = since.namespace(id);
-        refuse_lost(id, changed)?;
+        self.refuse_lost(id, changed)?;
         let snapshot = self.safeguard(Operation::RollBack, Some(id))?;
         let count = changed.map_or(Ok(0), |namespace| self.revert(id, namespace))?;
         Ok(RolledBack { changes: count, namespaces: 0, snapshot })
@@ -91,7 +91,7 @@ impl Transaction<'_, '_> {
         let (version, now) = (self.version(), self.commit.now);
         let mut records = Vec::new();
         for (id, namespace) in net.namespaces() {
-            refuse_lost(id, Some(namespace).filter(|namespace| !namespace.is_new()))?;
+            self.refuse_lost(id, Some(namespace).filter(|namespace| !namespace.is_new()))?;
             let Some(record) = namespace.record.as_ref().filter(|_| !namespace.is_purged()) else { continue };
             let present = self.commit.load(id)?;
             let earlier = match &record.before {
@@ -218,6 +218,13 @@ impl Transaction<'_, '_> {
                 let message = format!("namespace `{}` was brought back since", safety.name);
                 return Err(Error::new(Kind::Conflict, message));
             }
+            let name = record.metadata.name.clone();
+            if self.commit.find(name.as_str())?.is_some() {
+                let message = format!("there is another namespace `{name}` by now");
+                let hint =
+                    format!("give that one another name, `cohab ns rename {name} OTHER`, and undo again");
+                return Err(Error::new(Kind::Exists, message).hint(hint));
+            }
             self.safeguard(Operation::Undo, Some(id))?;
             let version = self.version();
             self.replace_records([(id, Some(record.undropped(version)))])?;
@@ -229,13 +236,14 @@ impl Transaction<'_, '_> {
         let since = self.net_since(by, Net::new(Sides::Both).only(id))?;
         if since.namespace(id).is_some_and(|namespace| !is_same_data(namespace)) {
             let (name, changed) = (&record.metadata.name, self.commit.open(id).contents.data_version);
-            let message = format!("namespace `{name}` was changed by version {changed}, after version {by}");
+            let message =
+                format!("namespace `{name}` has changed since version {by}, last by version {changed}");
             return Err(Error::new(Kind::Conflict, message)
                 .hint(format!("`cohab ns rollback {name} --to {before}` undoes that, too")));
         }
         let net = self.net_since(before, Net::new(Sides::Both).only(id))?;
         let changed = net.namespace(id);
-        refuse_lost(id, changed)?;
+        self.refuse_lost(id, changed)?;
         self.safeguard(Operation::Undo, Some(id))?;
         changed.map_or(Ok(0), |namespace| self.revert(id, namespace))
     }
@@ -272,6 +280,21 @@ impl Transaction<'_, '_> {
         check_reach(&self.commit.root, version)?;
         let span = Span::new(version, self.commit.root.version);
         span.fold(self.commit.tx.range(LOG, span.bounds(), Direction::Forward)?, net)
+    }
+
+    /// Refuses to go back to what is not known.
+    fn refuse_lost(&mut self, id: NamespaceId, namespace: Option<&NetNamespace>) -> Result<()> {
+        let Some(namespace) = namespace.filter(|it| it.is_unrecorded || it.is_purged()) else {
+            return Ok(());
+        };
+        let record =
+            namespace.record.iter().find_map(|record| record.before.as_ref().or(record.after.as_ref()));
+        let name = match (self.commit.find_record(id)?, record) {
+            (Some(record), _) => record.metadata.name.as_str().to_owned(),
+            (None, Some(record)) => Record::decode(record)?.metadata.name.as_str().to_owned(),
+            (None, None) => format!("#{id}"),
+        };
+        lost(&name, namespace).map_or(Ok(()), Err)
     }
 
     /// Gives the keys of a namespace their earlier values, and returns how many.
@@ -324,11 +347,6 @@ fn is_nothing(net: &Net) -> Result<bool> {
         }
     }
     Ok(true)
-}
-
-/// Refuses to go back to what is not known.
-fn refuse_lost(id: NamespaceId, namespace: Option<&NetNamespace>) -> Result<()> {
-    namespace.and_then(|namespace| lost(id, namespace)).map_or(Ok(()), Err)
 }
 
 /// Cuts a text to the length of a label.

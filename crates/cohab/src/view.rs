@@ -79,7 +79,9 @@ impl<'s> NamespaceView<'s> {
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value<'s>>> {
         let row = data_key(self.id, key.as_ref())?;
         if let Some(past) = &self.state.past
-            && let Some(change) = past.data(self.id)?.and_then(|namespace| namespace.change(key.as_ref()))
+            && let Some(change) = past
+                .data(self.id, &self.namespace.record.metadata.name)?
+                .and_then(|namespace| namespace.change(key.as_ref()))
         {
             self.state.engine()?;
             return Ok(change.before.as_ref().map(Value::earlier));
@@ -186,7 +188,9 @@ impl<'s> NamespaceView<'s> {
     /// Reads a range given by its bounds, in either order.
     pub fn scan(&self, bounds: (Bound<&[u8]>, Bound<&[u8]>), direction: Direction) -> Result<Range<'s>> {
         let earlier = match &self.state.past {
-            Some(past) => past.data(self.id)?.map(|namespace| Overlay::new(namespace, bounds, direction)),
+            Some(past) => past
+                .data(self.id, &self.namespace.record.metadata.name)?
+                .map(|namespace| Overlay::new(namespace, bounds, direction)),
             None => None,
         };
         let range = DataRange::of(self.id, bounds);
@@ -204,7 +208,9 @@ impl<'s> NamespaceView<'s> {
         direction: Direction,
     ) -> Result<Range<'s>> {
         let earlier = match &self.state.past {
-            Some(past) => past.data(self.id)?.map(|namespace| Overlay::new(namespace, bounds, direction)),
+            Some(past) => past
+                .data(self.id, &self.namespace.record.metadata.name)?
+                .map(|namespace| Overlay::new(namespace, bounds, direction)),
             None => None,
         };
         let range = DataRange::of(self.id, bounds);

@@ -71,6 +71,8 @@ fn start(readers: &[Child], order: Order, keys: &[Key]) -> Result<()> {
 }
 
 fn stop(readers: &[Child]) -> Result<()> {
+    // There may be more of them than processors, and each is to have had its turn.
+    std::thread::sleep(Duration::from_millis(50));
     readers.iter().try_for_each(|reader| reader.order(Order::Stop, &[]))?;
     for reader in readers {
         let read = reader.answer()?.into_round().map_or(0, |round| round.done.operations);

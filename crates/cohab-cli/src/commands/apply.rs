@@ -18,6 +18,7 @@ use crate::terminal::{Cell, Format, Record};
 /// Apply a delta: lead this store, as a replica, to a later version of another one
 ///
 /// The store must be empty, restored from a backup of that other store and not written to since, or a replica already.
+/// A delta from version 0 makes a replica of an empty store; of one that holds something only with --reset.
 /// From then on it takes no other writes, until `cohab promote` makes it independent. Either all of the delta is applied
 /// or nothing: exit code 8 if it does not lead on from where the replica is, 4 if it was damaged on its way, 5 if a newer
 /// cohab made it.
@@ -25,6 +26,9 @@ use crate::terminal::{Cell, Format, Record};
 pub(crate) struct Apply {
     /// The delta; - is the standard input
     file: PathBuf,
+    /// Make the replica what a delta from version 0 says, whatever it holds
+    #[arg(long)]
+    reset: bool,
 }
 
 /// The most bytes that a delta has: what does not compress becomes a little longer.
@@ -33,7 +37,8 @@ const BYTES_MAX: u64 = DELTA_BYTES_MAX + DELTA_BYTES_MAX / 64;
 impl Apply {
     pub(super) fn run(self, session: &mut Session) -> Outcome {
         let delta = Delta::from_bytes(self.read()?)?;
-        let applied = session.writer()?.apply(&delta)?;
+        let store = session.writer()?;
+        let applied = if self.reset { store.reset(&delta)? } else { store.apply(&delta)? };
         let upstream = upstream(applied.upstream, session.out.format());
         let record = Record::new()
             .with("version", applied.version)

@@ -1,8 +1,8 @@
 //! `cohab info`
 
 use clap::Args;
-use cohab::{FORMAT, Upstream};
-use serde_json::json;
+use cohab::{FORMAT, FollowerRecord, Upstream};
+use serde_json::{Value, json};
 
 use super::{Exit, Outcome};
 use crate::moment::At;
@@ -13,7 +13,7 @@ use crate::terminal::{Cell, Format, Record, size};
 /// Tell what the store is, how large, and who writes to it
 ///
 /// `replica_of` is the store whose deltas it applies, with the version that it has reached, unless it was made
-/// independent. With --at, `version`, `epoch`, `namespaces` and `keys` are those of then.
+/// independent; `followers` are those who keep a replica of this one. With --at, `version`, `epoch`, `namespaces` and `keys` are those of then.
 #[derive(Debug, Args)]
 pub(crate) struct Info {
     #[command(flatten)]
@@ -52,10 +52,28 @@ impl Info {
             .with("log_bytes", bytes(snapshot.log_bytes()))
             .with("created", snapshot.created_at())
             .with("origin", snapshot.origin().map(|origin| origin.to_string()))
-            .with("replica_of", snapshot.upstream().map(|upstream| replica_of(upstream, for_people)));
+            .with("replica_of", snapshot.upstream().map(|upstream| replica_of(upstream, for_people)))
+            .with("followers", followers(&store.followers(), for_people));
         session.out.record(&record)?;
         Ok(Exit::Done)
     }
+}
+
+/// Who keeps a replica of the store, and which version it has.
+fn followers(followers: &[FollowerRecord], for_people: bool) -> Cell<'static> {
+    if for_people {
+        let told = |it: &FollowerRecord| format!("{} at version {}", it.path.display(), it.version);
+        return followers.iter().map(told).collect::<Vec<_>>().join(", ").into();
+    }
+    let told = |it: &FollowerRecord| {
+        json!({
+            "path": it.path.to_string_lossy(),
+            "store": it.replica.to_string(),
+            "version": it.version.get(),
+            "at": it.at.to_string(),
+        })
+    };
+    followers.iter().map(told).collect::<Value>().into()
 }
 
 /// Which store a replica follows, or has followed.

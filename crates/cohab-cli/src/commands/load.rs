@@ -46,8 +46,8 @@ struct Done {
 
 /// What was there before a load.
 struct Over {
-    snapshot: Name,
-    can_be_undone: bool,
+    /// What was taken before, unless the namespace's history is off, so that nothing can be brought back.
+    snapshot: Option<Name>,
 }
 
 impl Load {
@@ -61,7 +61,7 @@ impl Load {
         let plan = Plan { into, sources: sources.collect::<Result<_, _>>()? };
         let done = plan.carry_out(session)?;
         drop(progress);
-        if let Some((name, _)) = done.over.as_ref().filter(|(_, over)| !over.can_be_undone) {
+        if let Some((name, _)) = done.over.as_ref().filter(|(_, over)| over.snapshot.is_none()) {
             session.note(&format!(
                 "the history of namespace `{name}` is off: what it held before cannot be brought back"
             ));
@@ -128,8 +128,10 @@ fn safeguard(tx: &mut Transaction<'_, '_>, into: &Name) -> Result<Option<Over>, 
     if found.keys == 0 {
         return Ok(None);
     }
-    let snapshot = tx.safeguard(Operation::Load, Some(found.id))?;
-    Ok(Some(Over { snapshot, can_be_undone: found.history == History::Full }))
+    // Without history there is nothing to go back to.
+    let is_kept = found.history == History::Full;
+    let snapshot = is_kept.then(|| tx.safeguard(Operation::Load, Some(found.id))).transpose()?;
+    Ok(Some(Over { snapshot }))
 }
 
 /// How many bytes there are to read, if that can be told: not of pipes, directories and compressed files.
@@ -155,7 +157,9 @@ fn summary(done: &Done) -> Record<'_> {
     }
     record = record.with("bytes", loaded.bytes);
     match over {
-        Some((_, over)) => record.with("snapshot", over.snapshot.as_str()),
+        Some((_, over)) => {
+            record.with("snapshot", over.snapshot.as_ref().map(|name| name.as_str().to_owned()))
+        }
         None => record,
     }
 }

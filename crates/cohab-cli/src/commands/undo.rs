@@ -58,7 +58,7 @@ fn described(known: &NamedSnapshot) -> Value {
 fn explain(error: cohab::Error) -> Failure {
     let is_in_the_way =
         matches!(error.kind(), Kind::Conflict | Kind::Exists | Kind::TooOld | Kind::NoHistory);
-    let has_hint = error.kind() == Kind::Conflict && error.hint_text().is_some();
+    let has_hint = matches!(error.kind(), Kind::Conflict | Kind::Exists) && error.hint_text().is_some();
     let failure = Failure::from(error);
     if is_in_the_way && !has_hint {
         return failure.hint(

@@ -138,12 +138,13 @@ fn what_cannot_be_followed_is_refused() {
     let place = Place::with_fruit();
     place.run(["follow", "nowhere", "replica"]).fails(1, "there is no store at nowhere");
     assert!(!place.path("replica").exists());
-    place.run(["follow", "store", "store"]).fails(8, "cannot follow itself");
+    place.run(["follow", "store", "store"]).fails(8, "is the store to be followed");
+    place.run(["follow", "store", "store/within"]).fails(8, "or within it");
     once(&place);
     place.run(["follow", "replica", "store"]).fails(8, "cannot follow it in turn");
     place.run(["--store", "other", "init"]).done();
     place.run(["--store", "other", "put", "a", "k", "v", "--create"]).done();
-    place.run(["follow", "store", "other"]).fails(8, "is a store of its own");
+    place.run(["follow", "store", "other"]).fails(8, "is no replica");
     place.run(["follow", "other", "replica"]).fails(8, "is a replica of store");
     fs::create_dir(place.path("full")).unwrap();
     place.file("full/file", "");

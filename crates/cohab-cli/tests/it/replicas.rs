@@ -72,10 +72,15 @@ fn a_backup_becomes_a_replica() {
     source.run(["ns", "drop", "nuts", "--force"]).done();
     apply(&replica, delta(&source, &["20"])).done();
     equal(&replica, &source);
-    // A whole store leads on from anywhere.
+    // A whole store leads on from anywhere, if that is meant.
     source.run(["undo"]).done();
-    apply(&replica, delta(&source, &["0"])).done();
+    let whole = delta(&source, &["0"]);
+    apply(&replica, whole.clone()).fails(8, "begins at version 0");
+    std::fs::write(replica.path("whole"), &whole).unwrap();
+    replica.run(["apply", "--reset", "whole"]).done();
     equal(&replica, &source);
+    // Of what leads nowhere there is nothing to do.
+    assert_eq!(apply(&replica, delta(&source, &["23"])).done().json()["changes"], json!(0));
 }
 
 #[test]

@@ -71,11 +71,20 @@ fn told(store: &Store) -> (Version, Option<Upstream>, Vec<cohab::NamespaceInfo>)
     (snapshot.version(), snapshot.upstream().copied(), all)
 }
 
+/// Applies a delta, also one of a whole store to a replica that holds something.
+fn apply(store: &Store, delta: &Delta) -> Result<Applied> {
+    let holds_something = store.snapshot()?.version() > Version::ZERO;
+    if delta.from() == Version::ZERO && delta.kind() == Coalesced && holds_something {
+        return store.reset(delta);
+    }
+    store.apply(delta)
+}
+
 /// Applies what is to be refused.
 #[track_caller]
 fn refused(store: &Store, delta: &Delta, kind: Kind) -> Error {
     let before = told(store);
-    let error = store.apply(delta).expect_err("is to be refused");
+    let error = apply(store, delta).expect_err("is to be refused");
     assert_eq!(error.kind(), kind, "{error}");
     assert_eq!(told(store), before, "nothing changes");
     error
@@ -188,11 +197,18 @@ fn lead(world: &World, replica: &mut Replica, to: Version, kind: DeltaKind, is_w
     if to == replica.at
         && (to > Version::ZERO || replica.store.snapshot().expect("can be taken").upstream().is_some())
     {
-        refused(&replica.store, &delta, Kind::AlreadyApplied);
+        if from < to {
+            refused(&replica.store, &delta, Kind::AlreadyApplied);
+        } else {
+            // It leads from there to there.
+            let before = told(&replica.store);
+            assert_eq!(replica.store.apply(&delta).expect("follows").changes, 0);
+            assert_eq!(told(&replica.store), before);
+        }
         return true;
     }
     let before = told(&replica.store);
-    let Applied { version, upstream, changes, .. } = replica.store.apply(&delta).expect("follows");
+    let Applied { version, upstream, changes, .. } = apply(&replica.store, &delta).expect("follows");
     assert_eq!((upstream.store, upstream.version), (snapshot.store(), to));
     assert!(version >= before.0);
     if kind == Coalesced {
@@ -209,7 +225,9 @@ fn lead(world: &World, replica: &mut Replica, to: Version, kind: DeltaKind, is_w
     replica.stops.retain(|(own, _)| *own < version);
     replica.stops.push((version, to));
     compare(&world.chronicle, &shown, to, false);
-    refused(&replica.store, &delta, Kind::AlreadyApplied);
+    if from < to {
+        refused(&replica.store, &delta, Kind::AlreadyApplied);
+    }
     true
 }
 
@@ -229,7 +247,11 @@ fn lead_astray(world: &mut World, replica: &Replica) {
     let Ok(delta) = snapshot.delta(from, kind) else { return };
     let is_new =
         replica.store.snapshot().expect("can be taken").upstream().is_none() && replica.at == Version::ZERO;
-    if !is_new && to <= replica.at {
+    if !is_new && from == to && to == replica.at {
+        let before = told(&replica.store);
+        assert_eq!(replica.store.apply(&delta).expect("leads nowhere").changes, 0);
+        assert_eq!(told(&replica.store), before);
+    } else if !is_new && to <= replica.at {
         refused(&replica.store, &delta, Kind::AlreadyApplied);
     } else if from != replica.at && (from > Version::ZERO || kind == Complete) {
         let error = refused(&replica.store, &delta, Kind::Gap);
@@ -397,11 +419,14 @@ fn what_does_not_lead_on_is_refused() -> Result<()> {
         (1, 2, Coalesced, Kind::AlreadyApplied),
         (0, 2, Coalesced, Kind::AlreadyApplied),
         (0, 1, Complete, Kind::AlreadyApplied),
-        (2, 2, Coalesced, Kind::AlreadyApplied),
         (0, 0, Coalesced, Kind::AlreadyApplied),
     ] {
         refused(store, &delta(&world, from, to, kind), refusal);
     }
+    // One that leads nowhere is no mistake.
+    let before = told(store);
+    assert_eq!(store.apply(&delta(&world, 2, 2, Coalesced))?.changes, 0);
+    assert_eq!(told(store), before);
     let (own, other) = (delta(&world, 2, 4, Coalesced), pair(v(0)).0);
     let foreign = delta(&other, 2, 4, Coalesced);
     refused(store, &foreign, Kind::Foreign);
@@ -495,7 +520,9 @@ fn a_whole_store_reconciles_a_replica_and_never_gives_an_identity_to_another_nam
     verify(&replica.store);
     // With as many namespaces nothing tells.
     world.write_ops(&[create("other"), put("other", 2, 3)]);
-    replica.store.apply(&delta(&world, 0, 10, Coalesced))?;
+    let whole = delta(&world, 0, 10, Coalesced);
+    assert_eq!(replica.store.apply(&whole).map_err(|it| it.kind()), Err(Kind::Gap), "not unless it is meant");
+    replica.store.reset(&whole)?;
     replica.at = v(10);
     compare(&world.chronicle, &replica.store.snapshot()?, v(10), false);
     verify(&replica.store);
@@ -535,7 +562,7 @@ fn a_whole_store_writes_what_differs_and_removes_what_is_gone() -> Result<()> {
     verify(&replica.store);
     world.write_ops(&[Op::Describe("a".into(), "told".into())]);
     let whole = delta(&world, 0, tip.get() + 1, Coalesced);
-    assert_eq!(replica.store.apply(&whole)?.changes, 0, "nothing differs");
+    assert_eq!(replica.store.reset(&whole)?.changes, 0, "nothing differs");
     verify(&replica.store);
     Ok(())
 }
@@ -621,7 +648,7 @@ fn a_delta_that_does_not_make_what_it_says_is_refused_whole() -> Result<()> {
             }
         }
         // After all of this it is what it was, and goes on.
-        replica.store.apply(&delta)?;
+        apply(&replica.store, &delta)?;
         compare(&world.chronicle, &replica.store.snapshot()?, v(4), false);
         verify(&replica.store);
     }

@@ -80,7 +80,7 @@ impl Trim {
             let canonical = path.canonicalize().unwrap_or_else(|_| path.clone());
             let Some(follower) = known.iter().find(|follower| follower.path == canonical) else {
                 let message = format!("no follower at {} has left word", path.display());
-                let hint = "`followed_by` names those for which the log is kept";
+                let hint = "`cohab info` names those who have";
                 return Err(Failure::not_found(message).hint(hint));
             };
             store.forget_follower(follower.replica);
