@@ -56,7 +56,7 @@ fn a_store_is_compared_with_a_backup() {
     assert_eq!(differs["differences"], json!([]), "neither is damaged");
     let expected = json!([{
         "place": "namespace `fruit`",
-        "problem": "2 keys differ: 1 are here only, 0 there only, 1 have other values",
+        "problem": "keys that differ: 2, of which 1 only here, 0 only there, 1 with other values",
         "from": "banana",
         "through": "date",
     }]);

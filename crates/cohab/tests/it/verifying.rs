@@ -466,7 +466,7 @@ fn two_stores_are_compared_by_namespace_and_key() -> Result<()> {
     assert_eq!(
         told,
         [
-            "namespace `n`: 3 keys differ: 1 are here only, 1 there only, 1 have other values, \
+            "namespace `n`: keys that differ: 3, of which 1 only here, 1 only there, 1 with other values, \
              in the keys from \"key-0010\" through \"key-0030x\"",
             "namespace `equal`: has another title there",
             "namespace `dropped`: was dropped there and not here",
