@@ -54,7 +54,12 @@ impl Moment {
     pub(crate) fn version(&self, present: &Snapshot) -> Result<Version, Failure> {
         match self {
             Self::Version(version) => Ok(*version),
-            _ => Ok(self.of(present)?.version()),
+            Self::Time(time) => Ok(present.version_at(*time)?),
+            Self::Named(name) => {
+                let known = present.named_snapshots()?.into_iter().find(|known| known.name == *name);
+                // Whether it can be read is for who reads it; that there is none is told as elsewhere.
+                known.map_or_else(|| Ok(self.of(present)?.version()), |known| Ok(known.kept.version))
+            }
         }
     }
 }

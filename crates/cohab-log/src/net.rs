@@ -139,6 +139,8 @@ impl Net {
             }
             Item::Metadata { namespace, before, after } if wants(*namespace) => {
                 let copy = |bytes: Option<&serde_bytes::Bytes>| bytes.map(|b| Bytes::copy_from_slice(b));
+                let bytes = before.map_or(0, |it| it.len()) + after.map_or(0, |it| it.len());
+                self.bytes += bytes as u64 + ENTRY_BYTES;
                 let record = &mut self.namespaces.entry(*namespace).or_default().record;
                 match record {
                     Some(record) => record.after = copy(*after),
@@ -236,8 +238,8 @@ impl NetNamespace {
 impl NetChange {
     /// Returns whether the key holds the same bytes as before. Meaningful where both sides are kept.
     pub fn is_undone(&self) -> bool {
-        let value = |image: &Option<Image>| image.as_ref().map(|image| image.value.clone());
-        value(&self.before) == value(&self.after)
+        let value = |image: Option<&Image>| image.map(|image| image.value.clone());
+        value(self.before.as_ref()) == value(self.after.as_ref())
     }
 }
 

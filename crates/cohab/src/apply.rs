@@ -149,6 +149,8 @@ impl<'h, 'c, 'tx> Applier<'h, 'c, 'tx> {
                 let transaction = self.transaction.insert(Transaction::begin(commit));
                 transaction.label(label)?;
                 transaction.ledger.stamp(time, instance);
+                // Also one that left everything as it was.
+                transaction.ledger.record();
                 Ok(())
             }
             Piece::Record { namespace, record } => {
@@ -281,16 +283,21 @@ impl<'h, 'c, 'tx> Applier<'h, 'c, 'tx> {
 
 /// Makes a record of the source one of the replica, whose versions are its own; `None` if nothing changes.
 fn localize(version: Version, before: Option<&Record>, mut record: Record) -> Option<Record> {
+    // The source's time tells whether it was dropped since, its version is not one of the replica's.
+    let at = |dropped: &Option<Dropped>| dropped.map(|it| it.at);
     if let Some(before) = before
         && before.metadata == record.metadata
-        && before.dropped.is_some() == record.dropped.is_some()
+        && at(&before.dropped) == at(&record.dropped)
     {
         return None;
     }
     record.created = before.map_or(version, |before| before.created);
     record.meta_version = version;
-    let dropped = before.and_then(|before| before.dropped);
-    record.dropped = record.dropped.map(|it| dropped.unwrap_or(Dropped { version, at: it.at }));
+    let known = before.and_then(|before| before.dropped);
+    record.dropped = record.dropped.map(|it| match known {
+        Some(known) if known.at == it.at => known,
+        _ => Dropped { version, at: it.at },
+    });
     Some(record)
 }
 

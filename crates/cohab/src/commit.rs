@@ -99,7 +99,12 @@ pub(crate) fn run<T>(
         }
         inner.note_durable(version);
         inner.note_seen(version);
-        inner.forget_latest();
+        if since == version {
+            // It shows in the catalogue alone; a thread that is just looking is not to keep what it saw before.
+            inner.distrust_latest();
+        } else {
+            inner.forget_latest();
+        }
         if let Some(coordination) = &inner.coordination {
             coordination.publish(version, writing.epoch, since, &changed);
         }

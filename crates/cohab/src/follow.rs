@@ -18,7 +18,10 @@ use crate::replica::{Whole, position, rewritten};
 use crate::verify::Progress;
 use crate::{Applied, Error, Kind, Options, Result, Role, Snapshot, Store};
 
-/// Keeps a replica in step with its source.
+/// Keeps a replica in step with its source, whenever it is told to [catch up](Self::catch_up).
+///
+/// A replica that it makes is a copy, with the source's named snapshots; those that are made later stay where they are.
+#[must_use = "it follows only when it is told to catch up"]
 pub struct Follower {
     source: Store,
     source_path: PathBuf,
@@ -27,6 +30,8 @@ pub struct Follower {
     noted: Option<(Instant, Version)>,
     /// When the namespaces of both sides were compared.
     audited: Option<Instant>,
+    /// Set once they turned out not to be the same.
+    has_diverged: bool,
 }
 
 /// What a look at the source has led to.
@@ -91,7 +96,8 @@ impl Follower {
         }
         // One whose creation was interrupted is finished by this.
         let replica = replica_options.role(Role::Writer).create(true).open(replica)?;
-        let mut follower = Self { source, source_path, replica, noted: None, audited: None };
+        let mut follower =
+            Self { source, source_path, replica, noted: None, audited: None, has_diverged: false };
         follower.check_circle()?;
         let at = follower.position()?;
         follower.note(at.map_or(Version::ZERO, |at| at.version), true);
@@ -115,9 +121,14 @@ impl Follower {
     ///
     /// # Errors
     ///
-    /// [`Kind::Diverged`] and [`Kind::Foreign`]: nothing was applied, and nothing will be. Others, such as a full disk, may pass:
+    /// [`Kind::Diverged`] and [`Kind::Foreign`]: nothing more is applied. What both sides hold is compared now and then, so that it
+    /// may turn out after the fact. Others, such as a full disk, may pass:
     /// call it again.
     pub fn catch_up(&mut self) -> Result<Followed> {
+        if self.has_diverged {
+            let message = "the replica did not hold what its source does";
+            return Err(Error::new(Kind::Diverged, message).hint("make a new replica in another place"));
+        }
         if self.replica.is_poisoned() {
             // A commit failed, and by now there may be room for it.
             self.replica.reopen()?;
@@ -231,6 +242,7 @@ impl Follower {
             return Ok(());
         }
         if let Some(first) = self.replica.snapshot()?.compare(source)?.first() {
+            self.has_diverged = true;
             let message = format!("the replica does not hold what its source does: {first}");
             return Err(Error::new(Kind::Diverged, message).hint("make a new replica in another place"));
         }

@@ -12,12 +12,13 @@ use cohab_core::{StoreId, Timestamp, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::store::Inner;
+use crate::{Error, Result};
 
 /// The most files that are looked at.
 const FILES_MAX: usize = 256;
 
 /// The longest of them, in bytes.
-const FILE_BYTES_MAX: usize = 4096;
+const FILE_BYTES_MAX: usize = 16 << 10;
 
 /// What a follower says of itself.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -83,9 +84,11 @@ pub(crate) fn list(dir: &Path) -> Vec<FollowerRecord> {
 }
 
 /// Says where a follower stands.
-pub(crate) fn note(dir: &Path, record: &FollowerRecord) -> crate::Result<()> {
+pub(crate) fn note(dir: &Path, record: &FollowerRecord) -> Result<()> {
     cohab_fs::create_dir(dir)?;
-    let text = serde_json::to_vec(record).expect("plain fields always serialize");
+    let text = serde_json::to_vec(record).map_err(|error| {
+        Error::invalid(format!("the path {} cannot be noted: {error}", record.path.display()))
+    })?;
     Ok(cohab_fs::replace_hint(&file(dir, record.replica), &text)?)
 }
 

@@ -130,7 +130,8 @@ impl KeyHistory<'_> {
             }
             Place::Known(version, value) => {
                 let found = self.look(version)?;
-                if !found.is_changed && found.is_unrecorded {
+                // Its history was switched in this version, so the record may not tell all that it did.
+                if found.is_unrecorded {
                     self.at = Place::Search(version);
                     return Ok(Some(KeyVersion {
                         version,
@@ -146,6 +147,9 @@ impl KeyHistory<'_> {
         while version >= oldest && version > Version::ZERO {
             let found = self.look(version)?;
             let earlier = Version::new(version.get() - 1);
+            if found.is_unrecorded {
+                return Err(not_recorded(version));
+            }
             if found.is_changed {
                 let value = found.after;
                 self.at = match found.before {
@@ -153,9 +157,6 @@ impl KeyHistory<'_> {
                     None => Place::Search(earlier),
                 };
                 return Ok(Some(KeyVersion { version, value, commit: Some(self.commit(version)?) }));
-            }
-            if found.is_unrecorded {
-                return Err(not_recorded(version));
             }
             version = earlier;
         }

@@ -89,15 +89,12 @@ impl Store {
     ) -> Result<T> {
         self.inner.check_process()?;
         let _turn = self.inner.queue.turn()?;
-        let done = commit::run(&self.inner, |mut commit| {
+        commit::run(&self.inner, |mut commit| {
             let value = f(commit.tx, &commit.root, commit.now)?;
             commit.root.kept = lowest(&rows(commit.tx)?);
             commit.changed = true;
             Ok((commit, value))
-        });
-        // It shows no such snapshot, and is of the same version.
-        self.inner.forget_latest();
-        done
+        })
     }
 }
 
@@ -129,11 +126,25 @@ impl Snapshot {
 }
 
 impl Transaction<'_, '_> {
-    /// Takes a snapshot before something is destroyed: a namespace's data, or, without one, the whole store.
+    /// Takes a snapshot before data is written over what a namespace holds, so that [`undo`](Self::undo) brings that back.
     ///
-    /// [`drop_namespace`](Self::drop_namespace) and roll-backs do so by themselves. Whoever writes over a namespace's
-    /// data calls this before, so that [`undo`](Self::undo) brings back what was there.
-    pub fn safeguard(&mut self, operation: Operation, namespace: Option<NamespaceId>) -> Result<Name> {
+    /// [`drop_namespace`](Self::drop_namespace) and roll-backs do so by themselves. A [label](Self::label) comes before it.
+    /// Returns the snapshot's name.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`] if there is no namespace of that name.
+    pub fn safeguard(&mut self, namespace: impl AsRef<str>) -> Result<Name> {
+        let id = self.commit.require(namespace.as_ref())?;
+        self.keep_before(Operation::Load, Some(id))
+    }
+
+    /// Takes a snapshot before something is destroyed: a namespace, or, without one, the whole store.
+    pub(crate) fn keep_before(
+        &mut self,
+        operation: Operation,
+        namespace: Option<NamespaceId>,
+    ) -> Result<Name> {
         let called = match namespace {
             Some(id) => {
                 let none = || Error::new(Kind::NotFound, format!("there is no namespace #{id}"));
@@ -142,6 +153,8 @@ impl Transaction<'_, '_> {
             None => None,
         };
         self.whole(|transaction| {
+            // So that there is a version for it to be the one before.
+            transaction.ledger.record();
             let version = transaction.version();
             let (before, now) = (Version::new(version.get() - 1), transaction.commit.now);
             let of = namespace.zip(called.as_ref().map(Name::as_str));

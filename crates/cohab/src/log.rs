@@ -29,7 +29,7 @@ impl Snapshot {
         let first = match versions.start_bound() {
             Bound::Unbounded => Version::ZERO,
             Bound::Included(version) => *version,
-            Bound::Excluded(version) => version.next(),
+            Bound::Excluded(version) => Version::new(version.get().saturating_add(1)),
         };
         let last = match versions.end_bound() {
             Bound::Unbounded => self.version(),

@@ -35,18 +35,19 @@ impl Store {
     pub fn maintain(&self) -> Result<Maintenance> {
         self.inner.check_process()?;
         let _turn = self.inner.queue.turn()?;
-        let done = commit::run(&self.inner, |mut commit| {
+        commit::run(&self.inner, |mut commit| {
             let retention = &commit.inner.options.retention;
             let pins = Pins { followers: self.inner.followers.look(&self.inner), may_lapse: true };
             let Trimmed { records, lapsed } =
                 trim_step(commit.tx, &mut commit.root, retention, commit.now, pins)?;
             let (reclaimed, more) = reclaim_step(&mut commit)?;
-            let more = more || may_trim(&commit.root, retention, commit.now, pins.followers);
+            // A snapshot that is in the way may lapse with the next step.
+            let more = more
+                || records == TRIM_RECORDS_MAX as u64
+                || may_trim(&commit.root, retention, commit.now, pins.followers);
             commit.changed = records > 0 || lapsed > 0 || reclaimed.is_some();
             Ok((commit, Maintenance { trimmed: records, lapsed, reclaimed: reclaimed.unwrap_or(0), more }))
-        });
-        self.inner.forget_latest();
-        done
+        })
     }
 
     /// Gives up, for good, the namespace of that name that was dropped last, and removes its keys in bounded steps,

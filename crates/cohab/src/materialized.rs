@@ -15,10 +15,10 @@
 
 mod changes;
 
+use std::cell::Cell;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, ThreadId};
 
 use arc_swap::ArcSwap;
 use cohab_core::{NamespaceId, Version};
@@ -31,6 +31,7 @@ use crate::{Error, Freshness, Kind, Name, Result, Snapshot, Store};
 /// brought forward by what was changed. [`Store::materialize`] makes one; clones share it.
 ///
 /// Takes the memory of two values, and of what the last refresh changed.
+#[must_use = "it is kept up only while it is there"]
 pub struct Materialized<T> {
     shared: Arc<Shared<T>>,
 }
@@ -43,8 +44,6 @@ struct Shared<T> {
     shown: ArcSwap<Shown<T>>,
     /// Held by the one thread that brings the view forward.
     spare: Mutex<Option<Spare<T>>>,
-    /// Which one that is, so that a fold that asks for its own view is refused rather than left to wait for itself.
-    folding: Mutex<Option<ThreadId>>,
 }
 
 type Fold<T> = dyn Fn(&mut T, &FoldChange<'_>) -> Result<()> + Send + Sync;
@@ -113,7 +112,7 @@ pub enum Rebuild {
     Replaced,
     /// What was shown was of another history, as when the store was put back from a copy.
     AnotherHistory,
-    /// More was changed than there is.
+    /// So much was changed that to begin anew costs less.
     TooMuch,
 }
 
@@ -124,7 +123,7 @@ impl fmt::Display for Rebuild {
             Self::Unrecorded => "changes were made with a namespace's history off",
             Self::Replaced => "a name stands for another namespace",
             Self::AnotherHistory => "the store has another history",
-            Self::TooMuch => "more was changed than there is",
+            Self::TooMuch => "too much was changed",
         })
     }
 }
@@ -200,8 +199,8 @@ impl Store {
         let value = Arc::new(build(&snapshot, &names, &start, &fold)?);
         let spare = Mutex::new(Some(Spare::of(&*value)));
         let shown = ArcSwap::from_pointee(Shown { value, position });
-        let (store, fold, folding) = (self.clone(), Box::new(fold), Mutex::new(None));
-        Ok(Materialized { shared: Arc::new(Shared { store, names, start, fold, shown, spare, folding }) })
+        let (store, fold) = (self.clone(), Box::new(fold));
+        Ok(Materialized { shared: Arc::new(Shared { store, names, start, fold, shown, spare }) })
     }
 }
 
@@ -282,16 +281,14 @@ impl<T: Clone> Shared<T> {
     }
 
     fn turn(&self) -> Result<Turn<'_, T>> {
-        let lock = || self.folding.lock().unwrap_or_else(PoisonError::into_inner);
-        let this = thread::current().id();
-        if *lock() == Some(this) {
-            let message = "the fold of a view asks for the view that it is folding";
+        if IS_FOLDING.get() {
+            let message = "a fold asks for a view to be brought forward";
             return Err(Error::new(Kind::Reentrant, message).hint("`load` shows what there is so far"));
         }
         // What a fold that panics leaves behind is not in here.
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        *lock() = Some(this);
-        Ok(Turn { spare, folding: &self.folding })
+        IS_FOLDING.set(true);
+        Ok(Turn { spare })
     }
 
     fn bring(&self, turn: &mut Turn<'_, T>, snapshot: &Snapshot) -> Result<Refreshed> {
@@ -372,15 +369,19 @@ impl<T: Clone> Spare<T> {
     }
 }
 
+thread_local! {
+    /// Whether this thread brings some view forward: a fold that asked for another one might wait for itself in the end.
+    static IS_FOLDING: Cell<bool> = const { Cell::new(false) };
+}
+
 /// The right to bring a view forward.
 struct Turn<'s, T> {
     spare: MutexGuard<'s, Option<Spare<T>>>,
-    folding: &'s Mutex<Option<ThreadId>>,
 }
 
 impl<T> Drop for Turn<'_, T> {
     fn drop(&mut self) {
-        *self.folding.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        IS_FOLDING.set(false);
     }
 }
 

@@ -154,7 +154,7 @@ impl Transaction<'_, '_> {
         let (version, now) = (self.version(), self.commit.now);
         let open = self.commit.open(id);
         let record = open.record.dropped(&open.contents, mode == DropMode::WithContents, version, now)?;
-        self.safeguard(Operation::Drop, Some(id))?;
+        self.keep_before(Operation::Drop, Some(id))?;
         self.replace_records([(id, Some(record))])
     }
 
@@ -267,7 +267,7 @@ impl Transaction<'_, '_> {
             commit.forget(id);
         }
         ledger.record().metadata(id, was.as_deref(), is.as_deref());
-        Ok(())
+        ledger.send_full_chunk(commit.tx)
     }
 
     /// Lists the names of all namespaces, with the changes made so far.

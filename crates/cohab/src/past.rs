@@ -157,15 +157,24 @@ impl Snapshot {
     ///
     /// [`Kind::TooOld`] if the log does not reach back that far.
     pub fn at_time(&self, time: Timestamp) -> Result<Self> {
+        self.at(self.version_at(time)?)
+    }
+
+    /// Returns which version [`at_time`](Self::at_time) shows. Cost: a look at every version since.
+    ///
+    /// # Errors
+    ///
+    /// As for [`at_time`](Self::at_time).
+    pub fn version_at(&self, time: Timestamp) -> Result<Version> {
         for record in self.log(..).rev() {
             let record = record?;
             if record.time() <= time {
-                return self.at(record.version());
+                return Ok(record.version());
             }
         }
         let oldest = self.oldest_readable();
         if oldest == Version::ZERO && self.created_at() <= time {
-            return self.at(Version::ZERO);
+            return Ok(Version::ZERO);
         }
         let message = format!("the log does not reach back to {time}; its oldest version is {oldest}");
         Err(Error::too_old(Version::ZERO, oldest).because(message))

@@ -19,7 +19,7 @@ impl Store {
     pub fn promote_replica(&self) -> Result<Token> {
         self.inner.check_process()?;
         let _turn = self.inner.queue.turn()?;
-        let promoted = commit::run(&self.inner, |mut commit| {
+        commit::run(&self.inner, |mut commit| {
             let path = self.inner.path.display();
             let none = || Error::invalid(format!("{path} is no replica; it takes writes as it is"));
             let upstream = commit.root.upstream.as_mut().filter(|it| !it.promoted).ok_or_else(none)?;
@@ -27,9 +27,7 @@ impl Store {
             let token = Token { store: upstream.store, version: upstream.version };
             commit.changed = true;
             Ok((commit, token))
-        });
-        self.inner.forget_latest();
-        promoted
+        })
     }
 }
 

@@ -82,7 +82,7 @@ impl Ledger {
     }
 
     /// Hands a full chunk of the record to the engine, so that a transaction of any size needs one in memory.
-    fn send_full_chunk(&mut self, tx: &mut cohab_engine::Transaction<'_>) -> Result<()> {
+    pub(crate) fn send_full_chunk(&mut self, tx: &mut cohab_engine::Transaction<'_>) -> Result<()> {
         if let Some(record) = self.record.as_mut().filter(|record| record.is_full()) {
             record.flush(|key, chunk| tx.insert(LOG, key, &[chunk]).map(drop))?;
         }

@@ -65,7 +65,7 @@ impl Transaction<'_, '_> {
         }
         let changed = since.namespace(id);
         self.refuse_lost(id, changed)?;
-        let snapshot = self.safeguard(Operation::RollBack, Some(id))?;
+        let snapshot = self.keep_before(Operation::RollBack, Some(id))?;
         let count = changed.map_or(Ok(0), |namespace| self.revert(id, namespace))?;
         Ok(RolledBack { changes: count, namespaces: 0, snapshot })
     }
@@ -111,7 +111,7 @@ impl Transaction<'_, '_> {
             };
             records.extend(earlier.map(|earlier| (id, Some(earlier.at(version)))));
         }
-        let snapshot = self.safeguard(operation, None)?;
+        let snapshot = self.keep_before(operation, None)?;
         let namespaces = records.len() as u64;
         self.replace_records(records)?;
         let mut changes = 0;
@@ -225,7 +225,7 @@ impl Transaction<'_, '_> {
                     format!("give that one another name, `cohab ns rename {name} OTHER`, and undo again");
                 return Err(Error::new(Kind::Exists, message).hint(hint));
             }
-            self.safeguard(Operation::Undo, Some(id))?;
+            self.keep_before(Operation::Undo, Some(id))?;
             let version = self.version();
             self.replace_records([(id, Some(record.undropped(version)))])?;
             return Ok(0);
@@ -244,7 +244,7 @@ impl Transaction<'_, '_> {
         let net = self.net_since(before, Net::new(Sides::Both).only(id))?;
         let changed = net.namespace(id);
         self.refuse_lost(id, changed)?;
-        self.safeguard(Operation::Undo, Some(id))?;
+        self.keep_before(Operation::Undo, Some(id))?;
         changed.map_or(Ok(0), |namespace| self.revert(id, namespace))
     }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use cohab::{History, Name, Operation, Transaction, Version};
+use cohab::{History, Name, Transaction, Version};
 
 use super::bytes::input_must_be_open;
 use super::{Exit, Outcome};
@@ -130,7 +130,7 @@ fn safeguard(tx: &mut Transaction<'_, '_>, into: &Name) -> Result<Option<Over>, 
     }
     // Without history there is nothing to go back to.
     let is_kept = found.history == History::Full;
-    let snapshot = is_kept.then(|| tx.safeguard(Operation::Load, Some(found.id))).transpose()?;
+    let snapshot = is_kept.then(|| tx.safeguard(into)).transpose()?;
     Ok(Some(Over { snapshot }))
 }
 

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use cohab_core::{Name, NamespaceId};
+use cohab_core::{Name, NamespaceId, Version};
 use cohab_namespace::catalog::{
-    NAMES, RECORDS, Stored, TRASH, parse_record_key, parse_trash_key, record_key,
+    KEPT, NAMES, RECORDS, Stored, TRASH, parse_kept_key, parse_record_key, parse_trash_key, record_key,
 };
+
+use cohab_namespace::Kept;
 
 use super::Report;
 use crate::layout::{CATALOG, DATA, prefix_end};
@@ -25,6 +27,7 @@ pub(super) fn check(snapshot: &Snapshot, report: &mut Report) -> Result<u64> {
         }
         return Ok(total);
     }
+    check_kept(snapshot, report)?;
     let found = names(snapshot, report)?;
     for (id, (name, live)) in &found {
         let view = snapshot.namespace_by_id(*id).map(NamespaceView::into_parts);
@@ -42,6 +45,27 @@ pub(super) fn check(snapshot: &Snapshot, report: &mut Report) -> Result<u64> {
         after = Some(id);
     }
     Ok(total)
+}
+
+/// Decodes the rows of named snapshots, and compares them with what the store's own row says is to be kept.
+fn check_kept(snapshot: &Snapshot, report: &mut Report) -> Result<()> {
+    let range = catalog_range(&[KEPT]);
+    let mut kept = None;
+    for row in snapshot.state().engine()?.salvage(CATALOG, range.as_bounds(), Direction::Forward)? {
+        let Some(row) = report.absorb("catalogue", row.map_err(Error::from))? else { continue };
+        let decoded = parse_kept_key(row.key()).and_then(|_| Kept::decode(row.value()).ok());
+        match decoded {
+            Some(row) if row.is_active() => {
+                kept = Some(kept.map_or(row.version, |kept: Version| kept.min(row.version)));
+            }
+            Some(_) => {}
+            None => report.note("catalogue", format!("row \"{}\" does not decode", row.key().escape_ascii())),
+        }
+    }
+    if kept != snapshot.state().root.kept {
+        report.note("catalogue", "the oldest version that a snapshot keeps is not the one that is noted");
+    }
+    Ok(())
 }
 
 /// Reads the rows by which namespaces are found: what each is called, and whether it lives.

@@ -454,6 +454,7 @@ impl Draft {
         let version = self.state.version;
         let id = namespace.map(|id| format!("-{id}")).unwrap_or_default();
         let (name, before) = (format!("safety/{version}-{operation}{id}"), v(version.get() - 1));
+        self.changed = true;
         self.safeties.retain(|safety| safety.name != name);
         self.safeties.push(Safety { before, name, operation, namespace, undone: None, lapsed: false });
         self.safeties.sort_by_key(|safety| (safety.before, safety.name.clone()));
@@ -572,10 +573,7 @@ pub(crate) fn carry_out(tx: &mut Transaction<'_, '_>, op: &Op) -> Result<()> {
         Op::Drop(name, mode) => tx.drop_namespace(name, *mode),
         Op::Undrop(name) => tx.undrop_namespace(name).map(drop),
         Op::Purge(name) => tx.purge_namespace(name).map(drop),
-        Op::Safeguard(name) => {
-            let id = tx.namespace_info(name)?.id;
-            tx.safeguard(Operation::Load, Some(id)).map(drop)
-        }
+        Op::Safeguard(name) => tx.safeguard(name).map(drop),
     }
 }
 

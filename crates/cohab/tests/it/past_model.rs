@@ -162,6 +162,69 @@ fn trim(store: &Store) -> Result<u64> {
 }
 
 #[test]
+fn a_keys_history_ends_where_the_record_of_a_version_may_not_tell_all() -> Result<()> {
+    let scratch = Scratch::new();
+    let store = scratch.with_namespace();
+    let history = |tx: &mut cohab::Transaction<'_, '_>, history| {
+        tx.update_namespace("n", &cohab::Update::new().history(history))
+    };
+    store.write(|tx| {
+        tx.put("n", "k", "1")?;
+        history(tx, cohab::History::Off)?;
+        tx.put("n", "k", "2")
+    })?;
+    store.write(|tx| {
+        tx.put("n", "k", "3")?;
+        history(tx, cohab::History::Full)?;
+        tx.put("n", "k", "4")
+    })?;
+    let snapshot = store.snapshot()?;
+    let told: Vec<_> = snapshot.namespace("n")?.history("k")?.take(5).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    let last = told[0].as_ref().expect("is there");
+    assert_eq!((last.version, last.value.as_deref()), (v(3), Some(&b"4"[..])));
+    assert_eq!(told[1].as_ref().map_err(cohab::Error::kind).err(), Some(Kind::NoHistory));
+    // Where everything is told, all of it is.
+    store.write(|tx| tx.put("n", "k", "5"))?;
+    store.write(|tx| tx.delete("n", "k"))?;
+    store.write(|tx| tx.put("n", "k", "6"))?;
+    let snapshot = store.snapshot()?;
+    let told: Vec<_> = snapshot.namespace("n")?.history("k")?.map_while(Result::ok).collect();
+    let told: Vec<_> = told.iter().map(|it| (it.version.get(), it.value.as_deref())).collect();
+    let expected: [(u64, Option<&[u8]>); 4] = [(6, Some(b"6")), (5, None), (4, Some(b"5")), (3, Some(b"4"))];
+    assert_eq!(told, expected);
+    Ok(())
+}
+
+/// A thread that looks while another commits something that makes no version sees it the next time it looks.
+#[test]
+fn what_makes_no_version_is_seen_by_every_thread() {
+    let scratch = Scratch::new();
+    let store = scratch.with_namespace();
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                store.snapshot().expect("can be taken");
+            }
+        });
+        for i in 0..300 {
+            let name = format!("s{}", i % 8);
+            if i >= 8 {
+                store.drop_snapshot(&name).expect("is there");
+            }
+            store.create_snapshot(&name, None, "").expect("can be made");
+            let found = store.snapshot().and_then(|it| it.at_named(&name));
+            if found.is_err() {
+                is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
+            found.expect("was made a moment ago");
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
 fn a_named_snapshot_that_makes_the_log_too_large_lapses_and_says_so() -> Result<()> {
     let scratch = Scratch::new();
     let retention = Retention::UNBOUNDED.bytes(10_000).pinned_bytes(50_000);

@@ -77,7 +77,9 @@ impl Trim {
     fn forget(&self, store: &Store) -> Result<(), Failure> {
         let known = store.followers();
         for path in &self.forget {
-            let canonical = path.canonicalize().unwrap_or_else(|_| path.clone());
+            // It may be gone.
+            let absolute = || std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            let canonical = path.canonicalize().unwrap_or_else(|_| absolute());
             let Some(follower) = known.iter().find(|follower| follower.path == canonical) else {
                 let message = format!("no follower at {} has left word", path.display());
                 let hint = "`cohab info` names those who have";
