@@ -22,6 +22,12 @@ impl Contents {
     /// The contents of a new namespace.
     pub const EMPTY: Self = Self { data_version: Version::ZERO, keys: 0, bytes: 0, digest: Digest::EMPTY };
 
+    /// Returns whether the same is counted, whichever version made it so.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        (self.keys, self.bytes, self.digest) == (other.keys, other.bytes, other.digest)
+    }
+
     /// Counts a pair in.
     pub fn add(&mut self, key: &[u8], value: &[u8]) {
         self.keys += 1;

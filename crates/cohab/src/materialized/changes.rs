@@ -45,11 +45,6 @@ pub(super) fn changes_of(net: &Net, id: NamespaceId) -> impl Iterator<Item = (&[
     changes.filter(|(_, change)| !change.is_undone())
 }
 
-/// Whether two namespaces hold the same, whenever they came to.
-fn is_same(a: &Contents, b: &Contents) -> bool {
-    (a.keys, a.bytes, a.digest) == (b.keys, b.bytes, b.digest)
-}
-
 /// Returns what has changed in the namespaces, or why that is not to be had.
 ///
 /// If their digests are what they were, that is nothing, and the log is not read.
@@ -58,7 +53,7 @@ pub(super) fn changes(snapshot: &Snapshot, from: &Position, to: &Position) -> Re
         return Ok(Err(Rebuild::Replaced));
     }
     let pairs = || from.namespaces.iter().zip(&to.namespaces);
-    if pairs().all(|((_, before), (_, after))| is_same(before, after)) {
+    if pairs().all(|((_, before), (_, after))| before.is_same_as(after)) {
         return Ok(Ok(nothing()));
     }
     if to.version <= from.version {
@@ -114,8 +109,8 @@ pub(super) fn changes(snapshot: &Snapshot, from: &Position, to: &Position) -> Re
         .namespace(*id)
         .and_then(|namespace| namespace.contents)
     {
-        Some((first, last)) => is_same(&first, before) && is_same(&last, after),
-        None => is_same(before, after),
+        Some((first, last)) => first.is_same_as(before) && last.is_same_as(after),
+        None => before.is_same_as(after),
     };
     Ok(if pairs().all(leads_there) { Ok(net) } else { Err(Rebuild::AnotherHistory) })
 }

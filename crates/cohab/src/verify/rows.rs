@@ -71,8 +71,7 @@ impl Rows {
             reached => reached?,
         };
         let kept = view.into_parts().1;
-        let is_as_kept =
-            (kept.keys, kept.bytes, kept.digest) == (self.found.keys, self.found.bytes, self.found.digest);
+        let is_as_kept = kept.is_same_as(&self.found);
         report.namespaces += u64::from(!matches!(reached, Reached::Enough));
         let rest = || (behind(self.through.as_deref()), Bound::Unbounded);
         match reached {
