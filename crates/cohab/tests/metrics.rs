@@ -99,8 +99,9 @@ fn a_recorder_gets_the_numbers_of_the_cache_and_the_store() -> Result<()> {
     let snapshot = store.snapshot()?;
 
     assert!(comes_true(|| numbers.counter(&of_flags("cohab_cache_hits_total")) == 4));
-    assert_eq!(numbers.counter(&of_flags("cohab_cache_misses_total")), 2);
-    assert_eq!(numbers.counter(&of_flags("cohab_cache_invalidations_total")), 1);
+    // These may be told a second later: what is told in between has all the hits already.
+    assert!(comes_true(|| numbers.counter(&of_flags("cohab_cache_misses_total")) == 2));
+    assert!(comes_true(|| numbers.counter(&of_flags("cohab_cache_invalidations_total")) == 1));
     let gauge_is = |name: &str, value: f64| (numbers.gauge(name) - value).abs() < f64::EPSILON;
     for (name, value) in [
         (of_flags("cohab_cache_entries"), 1.0),
