@@ -46,6 +46,8 @@ pub struct KeyHistory<'s> {
     state: &'s State,
     namespace: NamespaceId,
     name: String,
+    /// The version that made the namespace: before it the key was not there.
+    created: Version,
     key: Box<[u8]>,
     at: Place,
 }
@@ -86,11 +88,19 @@ impl<'s> NamespaceView<'s> {
             None => Place::Search(self.state().root.version),
         };
         let name = self.metadata().name.as_str().to_owned();
-        Ok(KeyHistory { state: self.state(), namespace: self.id(), name, key: key.into(), at })
+        let created = self.info().created;
+        Ok(KeyHistory { state: self.state(), namespace: self.id(), name, created, key: key.into(), at })
     }
 }
 
 impl KeyHistory<'_> {
+    /// Returns the oldest version that the log has a record of, if the namespace is older: what the key was before that is
+    /// not known.
+    pub fn cut_off_at(&self) -> Option<Version> {
+        let oldest = self.state.tip().log_oldest;
+        (self.created < oldest).then_some(oldest)
+    }
+
     fn look(&self, version: Version) -> Result<Found> {
         let span = Span::new(Version::new(version.get() - 1), version);
         let rows = self.state.engine()?.range(LOG, span.bounds(), Direction::Forward)?;
@@ -144,7 +154,7 @@ impl KeyHistory<'_> {
             Place::Search(version) => version,
         };
         let mut version = version;
-        while version >= oldest && version > Version::ZERO {
+        while version >= oldest.max(self.created) && version > Version::ZERO {
             let found = self.look(version)?;
             let earlier = Version::new(version.get() - 1);
             if found.is_unrecorded {

@@ -41,7 +41,9 @@ impl History {
         let namespace = name(&self.namespace)?;
         let key = self.encoding.key(&self.key)?;
         let snapshot = session.snapshot_at(&self.at)?;
-        let mut versions = snapshot.namespace(&namespace)?.history(&key)?.peekable();
+        let versions = snapshot.namespace(&namespace)?.history(&key)?;
+        let cut_off_at = versions.cut_off_at();
+        let mut versions = versions.peekable();
         if versions.peek().is_none() {
             let key = printable(&key, 80);
             return Err(Failure::not_found(format!(
@@ -53,7 +55,7 @@ impl History {
             &["version", "op", "value", "time", "label", "instance"],
             &["version", "op", "value", "time", "label"],
         )?;
-        for version in versions.take(limit) {
+        for version in versions.by_ref().take(limit) {
             interrupt::check()?;
             let record = Record::new().with("ns", namespace.as_str()).with_bytes("key", key.as_slice());
             let mut record = record;
@@ -61,6 +63,11 @@ impl History {
             list.push(&record)?;
         }
         list.finish()?;
+        if let Some(oldest) = cut_off_at.filter(|_| versions.peek().is_none()) {
+            session.note(&format!(
+                "older versions of the key may be missing: the log begins with version {oldest}"
+            ));
+        }
         Ok(Exit::Done)
     }
 }
