@@ -97,11 +97,11 @@ impl Transaction<'_, '_> {
             let earlier = match &record.before {
                 Some(before) => {
                     let earlier = Record::decode(before)?;
-                    // When it was dropped decides which one of a name comes back first.
                     if earlier.dropped.is_some() && present.record.dropped.is_none() {
                         // Whether it may be dropped is for it to say.
                         present.record.dropped(&present.contents, true, version, now)?;
                     }
+                    // When it was dropped decides which one of a name comes back first.
                     let is_same = earlier.metadata == present.record.metadata
                         && earlier.dropped == present.record.dropped;
                     (!is_same).then_some(earlier)
