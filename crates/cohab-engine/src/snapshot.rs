@@ -63,10 +63,7 @@ impl Snapshot {
         range: (Bound<&[u8]>, Bound<&[u8]>),
         direction: Direction,
     ) -> Result<Entries<'_>> {
-        match self.tree(table) {
-            Some((tree, seal)) => Entries::open(tree, seal, range, direction, OnDamage::End),
-            None => Ok(Entries::empty(table)),
-        }
+        self.entries(table, range, direction, OnDamage::End)
     }
 
     /// Reads the entries of a range, lazily, and goes on behind entries that are damaged.
@@ -79,8 +76,18 @@ impl Snapshot {
         range: (Bound<&[u8]>, Bound<&[u8]>),
         direction: Direction,
     ) -> Result<Entries<'_>> {
+        self.entries(table, range, direction, OnDamage::GoOn)
+    }
+
+    fn entries(
+        &self,
+        table: Table,
+        range: (Bound<&[u8]>, Bound<&[u8]>),
+        direction: Direction,
+        on_damage: OnDamage,
+    ) -> Result<Entries<'_>> {
         match self.tree(table) {
-            Some((tree, seal)) => Entries::open(tree, seal, range, direction, OnDamage::GoOn),
+            Some((tree, seal)) => Entries::open(tree, seal, range, direction, on_damage),
             None => Ok(Entries::empty(table)),
         }
     }

@@ -187,12 +187,7 @@ impl<'s> NamespaceView<'s> {
 
     /// Reads a range given by its bounds, in either order.
     pub fn scan(&self, bounds: (Bound<&[u8]>, Bound<&[u8]>), direction: Direction) -> Result<Range<'s>> {
-        let earlier = match &self.state.past {
-            Some(past) => past
-                .data(self.id, &self.namespace.record.metadata.name)?
-                .map(|namespace| Overlay::new(namespace, bounds, direction)),
-            None => None,
-        };
+        let earlier = self.earlier(bounds, direction)?;
         let range = DataRange::of(self.id, bounds);
         let entries = self.state.engine()?.range(DATA, range.bounds(), direction)?;
         // Reading all of it, the number of entries is known beforehand, which shows a page that was skipped.
@@ -201,18 +196,24 @@ impl<'s> NamespaceView<'s> {
         Ok(Range::new(entries, expected).merged_with(earlier, direction))
     }
 
+    /// Returns what an earlier version had different in a range; nothing for the present.
+    fn earlier(
+        &self,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+        direction: Direction,
+    ) -> Result<Option<Overlay<'s>>> {
+        let Some(past) = &self.state.past else { return Ok(None) };
+        let namespace = past.data(self.id, &self.namespace.record.metadata.name)?;
+        Ok(namespace.map(|namespace| Overlay::new(namespace, bounds, direction)))
+    }
+
     /// Reads a range that goes on behind entries that are damaged, each of which is an error.
     pub(crate) fn salvage(
         &self,
         bounds: (Bound<&[u8]>, Bound<&[u8]>),
         direction: Direction,
     ) -> Result<Range<'s>> {
-        let earlier = match &self.state.past {
-            Some(past) => past
-                .data(self.id, &self.namespace.record.metadata.name)?
-                .map(|namespace| Overlay::new(namespace, bounds, direction)),
-            None => None,
-        };
+        let earlier = self.earlier(bounds, direction)?;
         let range = DataRange::of(self.id, bounds);
         let entries = self.state.engine()?.salvage(DATA, range.bounds(), direction)?;
         Ok(Range::new(entries, None).merged_with(earlier, direction))
