@@ -4,11 +4,12 @@ use std::fmt;
 use std::ops::{Bound, RangeBounds};
 
 use cohab_core::{Epoch, InstanceId, NamespaceId, Timestamp, Version};
-use cohab_log::{Chain, Change, Header, Item, Summary, header, items, parse_chunk_key, record_start};
+use cohab_log::{Chain, Change, Header, Item, Summary, items, parse_chunk_key, record_start};
 use cohab_namespace::catalog::Stored;
 use cohab_namespace::{Metadata, Record};
 
 use crate::layout::LOG;
+use crate::past::record_header;
 use crate::snapshot::State;
 use crate::view::Direction;
 use crate::{Error, Result, Snapshot};
@@ -115,15 +116,7 @@ pub enum LogItem<'a> {
 
 impl<'s> LogRecord<'s> {
     fn open(state: &'s State, version: Version) -> Result<Self> {
-        let chunk = state.engine()?.get(LOG, &record_start(version))?;
-        let chunk =
-            chunk.ok_or_else(|| Error::corrupt(format!("the log has no record of version {version}")))?;
-        let header = header(&chunk)?;
-        if header.version != version {
-            let found = header.version;
-            return Err(Error::corrupt(format!("the log's record of version {version} is that of {found}")));
-        }
-        Ok(Self { state, header })
+        Ok(Self { state, header: record_header(state, version)? })
     }
 
     /// Returns the version that the transaction made.

@@ -4,14 +4,14 @@ use std::ops::Bound;
 
 use cohab_core::limits::{PURGE_STEP_KEYS, TRIM_RECORDS_MAX};
 use cohab_core::{NamespaceId, Timestamp, Version};
-use cohab_log::{Retention, header, record_start};
+use cohab_log::{Retention, record_start};
 use cohab_namespace::catalog::{RECLAIM, Root, parse_reclaim_key, reclaim_key};
 
 use crate::commit::{self, Commit, extent};
 use crate::layout::{CATALOG, DATA, DataRange, LOG};
 use crate::snapshot::catalog_range;
 use crate::view::Direction;
-use crate::{Committed, Error, Result, Store, kept, telemetry};
+use crate::{Committed, Error, Result, Store, kept, telemetry, walk};
 
 /// What one step of maintenance did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -130,9 +130,7 @@ pub(crate) fn trim_step(
 }
 
 fn record_time(tx: &mut cohab_engine::Transaction<'_>, version: Version) -> Result<Timestamp> {
-    let chunk = tx.get(LOG, &record_start(version))?;
-    let chunk = chunk.ok_or_else(|| Error::corrupt(format!("the log has no record of version {version}")))?;
-    Ok(header(&chunk)?.time)
+    Ok(walk::header(version, tx.get(LOG, &record_start(version))?.as_deref())?.time)
 }
 
 /// Removes some keys of a purged namespace. Returns how many, or `None` if there is none, and whether more are left.

@@ -6,7 +6,7 @@ use std::iter::{Peekable, Rev};
 use std::ops::Bound;
 
 use cohab_core::{Epoch, Name, NamespaceId, Timestamp, Version};
-use cohab_log::{Image, Net, NetChange, NetNamespace, Sides, header, record_start};
+use cohab_log::{Header, Image, Net, NetChange, NetNamespace, Sides, record_start};
 use cohab_namespace::catalog::{Root, Stored};
 use cohab_namespace::{Contents, Record};
 
@@ -14,7 +14,7 @@ use crate::layout::LOG;
 use crate::namespaces::index_key;
 use crate::snapshot::State;
 use crate::view::Direction;
-use crate::walk::Span;
+use crate::walk::{self, Span};
 use crate::{Error, Kind, Result, Snapshot};
 
 /// What an earlier version had different from the one that is pinned.
@@ -208,10 +208,8 @@ pub(crate) fn net(state: &State, after: Version, through: Version, net: Net) -> 
 }
 
 /// Returns the header of a version's record.
-pub(crate) fn record_header(state: &State, version: Version) -> Result<cohab_log::Header> {
-    let chunk = state.engine()?.get(LOG, &record_start(version))?;
-    let chunk = chunk.ok_or_else(|| Error::corrupt(format!("the log has no record of version {version}")))?;
-    Ok(header(&chunk)?)
+pub(crate) fn record_header(state: &State, version: Version) -> Result<Header> {
+    walk::header(version, state.engine()?.get(LOG, &record_start(version))?.as_deref())
 }
 
 /// Returns the log's chain through a version, of which the next one has a record, or which is pinned.

@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use cohab_core::Version;
-use cohab_log::{Item, Net, items, parse_chunk_key, record_start};
+use cohab_log::{Header, Item, Net, items, parse_chunk_key, record_start};
 
 use crate::{Error, Result};
 
@@ -76,4 +76,15 @@ impl Span {
         })?;
         Ok(net)
     }
+}
+
+/// Decodes the header of a version's record from its first chunk, if there is one.
+pub(crate) fn header(version: Version, chunk: Option<&[u8]>) -> Result<Header> {
+    let none = || Error::corrupt(format!("the log has no record of version {version}"));
+    let header = cohab_log::header(chunk.ok_or_else(none)?)?;
+    if header.version == version {
+        return Ok(header);
+    }
+    let found = header.version;
+    Err(Error::corrupt(format!("the log's record of version {version} is that of {found}")))
 }
