@@ -88,7 +88,6 @@ impl Follow {
                 Ok(other) => return Err(Failure::defect(format!("no such step is known: {other:?}"))),
                 Err(error) => {
                     let may_pass = may_pass(error.kind());
-                    let is_poisoned = matches!(error.kind(), Kind::Poisoned | Kind::CommitUnknown);
                     let failure = Failure::from(error);
                     let summary = failure.summary();
                     if failed != summary {
@@ -100,10 +99,6 @@ impl Follow {
                         return Err(failure);
                     }
                     pause(&is_over);
-                    if is_poisoned {
-                        // Should that fail, too, the next attempt tells.
-                        _ = follower.replica().reopen();
-                    }
                 }
             }
         }
