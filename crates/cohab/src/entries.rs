@@ -41,7 +41,10 @@ impl<'a> Value<'a> {
 
     /// Copies the bytes out, to keep them longer than the snapshot.
     pub fn to_bytes(&self) -> Bytes {
-        Bytes::copy_from_slice(self)
+        match &self.0 {
+            ValueOf::Stored(_) => Bytes::copy_from_slice(self),
+            ValueOf::Earlier(image) => image.value.clone(),
+        }
     }
 }
 
