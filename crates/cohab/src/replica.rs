@@ -137,7 +137,8 @@ pub(crate) fn admit(header: &DeltaHeader, whole: Whole, root: &Root) -> Result<L
         );
         return Err(Error::new(Kind::AlreadyApplied, message).hint("nothing is left to do"));
     }
-    if is_whole_store(header) && whole == Whole::Always {
+    // A replica that is at version zero of its own holds nothing, wherever its source is.
+    if is_whole_store(header) && (whole == Whole::Always || root.version == Version::ZERO) {
         return Ok(Lead::On);
     }
     if from.version != at.version {

@@ -74,3 +74,22 @@ fn a_whole_delta_makes_a_replica_of_an_empty_store_and_others_lead_it_on() -> Re
     assert_eq!(replica.apply(&delta).expect_err("again").kind(), Kind::AlreadyApplied);
     Ok(())
 }
+
+/// Its source's first version left nothing, so the replica has come to it without a version of its own.
+#[test]
+fn a_replica_that_holds_nothing_takes_a_whole_store_wherever_it_is() -> Result<()> {
+    let (ours, theirs) = (Scratch::new(), Scratch::new());
+    let (source, replica) = (ours.store(), theirs.store());
+    source.write(|tx| {
+        tx.create_namespace("n")?;
+        tx.drop_namespace("n", cohab::DropMode::IfEmpty)?;
+        tx.purge_namespace("n").map(drop)
+    })?;
+    replica.apply(&source.snapshot()?.delta(Version::ZERO, DeltaKind::Coalesced)?)?;
+    let stands = replica.snapshot()?;
+    assert_eq!((stands.version(), stands.upstream().map(|it| it.version)), (Version::ZERO, Some(v(1))));
+    source.write(|tx| tx.create_namespace("m"))?;
+    replica.apply(&source.snapshot()?.delta(Version::ZERO, DeltaKind::Coalesced)?)?;
+    assert_eq!(holds(&source)?, holds(&replica)?);
+    Ok(())
+}
