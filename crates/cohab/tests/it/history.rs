@@ -25,6 +25,13 @@ struct Counts {
     looks: u64,
 }
 
+impl Counts {
+    fn every_kind_of_event(&self) -> bool {
+        let Self { acknowledged, writers_killed, readers_killed, tokens, .. } = *self;
+        acknowledged > 20 && writers_killed > 0 && readers_killed > 0 && tokens > 0
+    }
+}
+
 struct History {
     scratch: Scratch,
     writer: Actor,
@@ -212,7 +219,10 @@ fn invariants_1_to_4_hold_for_every_process_whatever_is_killed_stopped_or_handed
     let mut history = History::begin();
     let begin = Instant::now();
     println!("seed {seed}");
-    while begin.elapsed() < Duration::from_secs(seconds) {
+    // A machine that is busy with something else gets as far, only later.
+    while begin.elapsed() < Duration::from_secs(seconds)
+        || (!history.counts.every_kind_of_event() && begin.elapsed() < Duration::from_secs(seconds + 120))
+    {
         std::thread::sleep(Duration::from_micros(random.below(5000)));
         match random.below(100) {
             0..60 => history.hand_a_token_over(below(&mut random, READERS)),
@@ -226,8 +236,7 @@ fn invariants_1_to_4_hold_for_every_process_whatever_is_killed_stopped_or_handed
     }
     let counts = history.end()?;
     println!("{counts:?}");
-    let Counts { acknowledged, writers_killed, readers_killed, tokens, looks, .. } = counts;
-    let least = [acknowledged, looks, tokens, writers_killed, readers_killed].into_iter().min();
-    assert!(least > Some(0) && acknowledged > 20 && looks > 100, "too little happened: {counts:?}");
+    assert!(counts.looks > 100, "too little happened: {counts:?}");
+    assert!(counts.every_kind_of_event(), "too little happened: {counts:?}");
     Ok(())
 }
