@@ -1,0 +1,5 @@
+//! When a plugin is due.
+
+/// A schedule.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Schedule;
