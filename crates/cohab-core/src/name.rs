@@ -64,6 +64,12 @@ pub enum NameError {
 impl Name {
     /// Checks a text against the rules and keeps it.
     pub fn new(text: impl AsRef<str>) -> Result<Self, NameError> {
+        let name = Self::any(text)?;
+        if name.is_reserved() { Err(NameError::Reserved(name.0.as_ref().to_owned())) } else { Ok(name) }
+    }
+
+    /// Checks a text that may also be a name that is reserved for cohab: to look something up, not to make it.
+    pub fn any(text: impl AsRef<str>) -> Result<Self, NameError> {
         let text = text.as_ref();
         let name = || text.to_owned();
         if text.is_empty() {
@@ -79,19 +85,21 @@ impl Name {
         if let Some(segment) = text.split('/').find(bad) {
             return Err(NameError::Segment { name: name(), segment: segment.to_owned() });
         }
-        if text.starts_with('_') {
-            return Err(NameError::Reserved(name()));
-        }
         Ok(Self(text.into()))
     }
 
-    /// Checks bytes that may not even be text.
+    /// Returns whether it begins with `_`, as the names do that cohab gives.
+    pub fn is_reserved(&self) -> bool {
+        self.0.starts_with('_')
+    }
+
+    /// Checks bytes that may not even be text; like [`any`](Self::any), it takes what is reserved.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, NameError> {
         let text = str::from_utf8(bytes).map_err(|_| {
             let start = &bytes[..bytes.len().min(NAME_BYTES_MAX)];
             NameError::NotUtf8(String::from_utf8_lossy(start).into_owned())
         })?;
-        Self::new(text)
+        Self::any(text)
     }
 
     /// Returns the name as text.
@@ -122,8 +130,9 @@ impl FromStr for Name {
 impl TryFrom<String> for Name {
     type Error = NameError;
 
+    /// As [`any`](Name::any) does, because what was stored is read back so.
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::new(text)
+        Self::any(text)
     }
 }
 

@@ -62,6 +62,8 @@ pub enum Operation {
     Load,
     /// One of the others was undone.
     Undo,
+    /// A plugin's state was brought to another layout.
+    Migrate,
 }
 
 /// Why a version is kept no longer.
@@ -119,6 +121,7 @@ impl Operation {
             Self::RollBack => "rollback",
             Self::Load => "load",
             Self::Undo => "undo",
+            Self::Migrate => "migrate",
         }
     }
 }

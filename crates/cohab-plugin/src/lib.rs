@@ -23,7 +23,7 @@ pub use cache::GuestCache;
 pub use changes::{ChangeRef, Changes};
 pub use error::{CallError, CallErrorKind, LoadError, Stage};
 pub use host::{Host, HostError, Level, LogLine};
-pub use manifest::{ErrorPolicy, Grants, Limits, Manifest, OnFailure, Start, Trigger};
+pub use manifest::{ErrorPolicy, Grants, Limits, Manifest, OnFailure, Start, Trigger, matches};
 pub use runtime::{API, API_OLDEST, Call, Code, Instance, Outcome, Stop, Tier};
 pub use schedule::Schedule;
 pub use source::{Look, Source};

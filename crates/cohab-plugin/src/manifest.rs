@@ -172,7 +172,7 @@ impl Grants {
 }
 
 /// Whether a namespace's name fits a pattern: itself, `name/*` for whatever is below, or `*`.
-pub(crate) fn matches(pattern: &str, namespace: &str) -> bool {
+pub fn matches(pattern: &str, namespace: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(start) => namespace.starts_with(start),
         None => pattern == namespace,

@@ -97,6 +97,13 @@ pub struct Outcome {
     pub took: Duration,
 }
 
+impl Outcome {
+    /// A call that could not be made.
+    pub fn failed(error: CallError) -> Self {
+        Self { result: Err(error), logs: Vec::new(), took: Duration::ZERO }
+    }
+}
+
 /// Ends calls that are under way, from another thread.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<AtomicBool>);

@@ -147,7 +147,7 @@ impl<'h, 'c, 'tx> Applier<'h, 'c, 'tx> {
                 let transaction = self.transaction.take().expect("is taken out for a moment only");
                 let (commit, _) = transaction.finish()?;
                 let transaction = self.transaction.insert(Transaction::begin(commit));
-                transaction.label(label)?;
+                transaction.label_any(label.into())?;
                 transaction.ledger.stamp(time, instance);
                 // Also one that left everything as it was.
                 transaction.ledger.record();

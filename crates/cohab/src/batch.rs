@@ -4,11 +4,11 @@ use std::fmt;
 
 use bytes::Bytes;
 use cohab_core::limits::{BATCH_BYTES_MAX, BATCH_OPERATIONS_MAX};
-use cohab_core::{Name, Version};
+use cohab_core::{Name, NameError, Version};
 
 use crate::layout::{check_value, data_key};
 use crate::namespaces::must_exist;
-use crate::transaction::check_label;
+use crate::transaction::{check_label, refuse_reserved};
 use crate::{Error, Fence, NamespaceId, Result, Transaction};
 
 /// Operations that happen together at one version, if the preconditions hold: what [`Store::submit`] takes.
@@ -35,6 +35,8 @@ use crate::{Error, Fence, NamespaceId, Result, Transaction};
 #[must_use = "a batch does nothing until it is submitted"]
 pub struct Batch {
     label: String,
+    /// Whether it is cohab itself that writes, which may use the names and labels that are reserved.
+    is_own: bool,
     fences: Vec<Fence>,
     preconditions: Vec<Precondition>,
     operations: Vec<Operation>,
@@ -54,6 +56,8 @@ enum Action {
     /// Like `Put`, into a namespace that is created if it is not there.
     Create(Bytes),
     Delete,
+    /// Like `Delete`, from a namespace that need not be there either.
+    Discard,
 }
 
 impl Batch {
@@ -96,6 +100,19 @@ impl Batch {
         self.with(namespace, key.into(), Action::Delete)
     }
 
+    /// Removes a key of a namespace; neither need be there.
+    #[cfg(feature = "scripts")]
+    pub(crate) fn discard(self, namespace: &Name, key: impl Into<Bytes>) -> Self {
+        self.with(namespace, key.into(), Action::Discard)
+    }
+
+    /// Says that it is cohab itself that writes.
+    #[cfg(feature = "scripts")]
+    pub(crate) fn own(mut self) -> Self {
+        self.is_own = true;
+        self
+    }
+
     fn with(mut self, namespace: &Name, key: Bytes, action: Action) -> Self {
         self.bytes += key.len() + action.value().map_or(0, Bytes::len);
         self.operations.push(Operation { namespace: namespace.clone(), key, action });
@@ -121,7 +138,13 @@ impl Batch {
             return Err(Error::invalid(message).hint(hint));
         }
         check_label(&self.label)?;
+        if !self.is_own {
+            refuse_reserved(&self.label)?;
+        }
         for operation in &self.operations {
+            if operation.namespace.is_reserved() && !self.is_own {
+                return Err(NameError::Reserved(operation.namespace.to_string()).into());
+            }
             data_key(NamespaceId::FIRST, &operation.key)?;
             if let Some(value) = operation.action.value() {
                 check_value(&operation.key, value)?;
@@ -143,24 +166,34 @@ impl Batch {
             return Err(Error::refused(refusals));
         }
         for operation in &self.operations {
-            if !matches!(operation.action, Action::Create(_)) {
+            if matches!(operation.action, Action::Put(_) | Action::Delete) {
                 must_exist(transaction, &operation.namespace)?;
             }
         }
-        transaction.label(self.label.clone())
+        transaction.label_any(self.label.clone())
+    }
+
+    /// Lists what it would leave under which keys, the last for each.
+    #[cfg(feature = "scripts")]
+    pub(crate) fn outcome(&self) -> std::collections::BTreeMap<(&Name, &Bytes), Option<&Bytes>> {
+        self.operations.iter().map(|it| ((&it.namespace, &it.key), it.action.value())).collect()
     }
 
     /// Carries the batch out. Whatever fails from here on leaves half of it done in the transaction.
     pub(crate) fn apply(&self, transaction: &mut Transaction<'_, '_>) -> Result<()> {
         transaction.whole(|transaction| {
             for Operation { namespace, key, action } in &self.operations {
-                match action {
-                    Action::Put(value) => transaction.put(namespace, key, value)?,
-                    Action::Create(value) => {
-                        let id = transaction.ensure_namespace(namespace)?;
-                        transaction.put_in(id, key, value)?;
+                let id = match action {
+                    Action::Create(_) => Some(transaction.ensure_any_namespace(namespace)?),
+                    Action::Put(_) | Action::Delete => Some(must_exist(transaction, namespace)?),
+                    Action::Discard => transaction.commit.find_any(namespace)?,
+                };
+                match (action, id) {
+                    (Action::Put(value) | Action::Create(value), Some(id)) => {
+                        transaction.put_in(id, key, value)?
                     }
-                    Action::Delete => _ = transaction.delete(namespace, key)?,
+                    (_, Some(id)) => _ = transaction.delete_in(id, key)?,
+                    (_, None) => {}
                 }
             }
             Ok(())
@@ -172,7 +205,7 @@ impl Action {
     fn value(&self) -> Option<&Bytes> {
         match self {
             Self::Put(value) | Self::Create(value) => Some(value),
-            Self::Delete => None,
+            Self::Delete | Self::Discard => None,
         }
     }
 }
@@ -251,7 +284,7 @@ impl Precondition {
     fn check(&self, transaction: &mut Transaction<'_, '_>) -> Result<Option<Refusal>> {
         let refuse = |found: Found| Ok(Some(Refusal { precondition: self.clone(), found }));
         let versions = |transaction: &mut Transaction<'_, '_>, name: &Name| -> Result<_> {
-            let Some(id) = transaction.commit.find(name.as_str())? else { return Ok(None) };
+            let Some(id) = transaction.commit.find_any(name)? else { return Ok(None) };
             let open = transaction.commit.open(id);
             Ok(Some((open.contents.data_version, open.record.meta_version)))
         };
@@ -273,7 +306,7 @@ impl Precondition {
             Self::Value { namespace, key, .. }
             | Self::KeyVersion { namespace, key, .. }
             | Self::Presence { namespace, key, .. } => {
-                let found = match transaction.commit.find(namespace.as_str())? {
+                let found = match transaction.commit.find_any(namespace)? {
                     Some(id) => transaction.get_in(id, key)?,
                     None => None,
                 };

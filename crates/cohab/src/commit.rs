@@ -108,6 +108,8 @@ pub(crate) fn run<T>(
         if let Some(coordination) = &inner.coordination {
             coordination.publish(version, writing.epoch, since, &changed);
         }
+        #[cfg(feature = "scripts")]
+        inner.plugins.committed(inner, &changed);
     }
     Ok(value)
 }
@@ -136,7 +138,9 @@ pub(crate) fn run_group(inner: &Inner, batches: &[Batch]) -> Vec<Result<Version>
                     continue;
                 }
                 let mut transaction = Transaction::begin(commit);
-                let done = batch.admit(&mut transaction).and_then(|()| batch.apply(&mut transaction));
+                let admitted =
+                    batch.admit(&mut transaction).and_then(|()| batch.ask_plugins(&mut transaction));
+                let done = admitted.and_then(|()| batch.apply(&mut transaction));
                 if transaction.is_broken() {
                     let error = done.err().unwrap_or_else(|| Error::corrupt("a batch could not be applied"));
                     let told = error.duplicate();
@@ -201,15 +205,23 @@ impl<'c, 'tx> Commit<'c, 'tx> {
 
     /// Finds a live namespace, or `None` if no namespace has this name.
     pub(crate) fn find(&mut self, name: &str) -> Result<Option<NamespaceId>> {
-        if let Some(&id) = self.names.get(name) {
+        // What is cohab's own is not among those that an application finds, also if it was met before.
+        if let Some(&id) = self.names.get(name).filter(|_| !name.starts_with('_')) {
             return Ok(Some(id));
         }
-        let name = Name::new(name)?;
-        let Some(row) = self.tx.get(CATALOG, &name_key(&name))? else { return Ok(None) };
+        self.find_any(&Name::new(name)?)
+    }
+
+    /// Finds a live namespace, also one that is cohab's own.
+    pub(crate) fn find_any(&mut self, name: &Name) -> Result<Option<NamespaceId>> {
+        if let Some(&id) = self.names.get(name.as_str()) {
+            return Ok(Some(id));
+        }
+        let Some(row) = self.tx.get(CATALOG, &name_key(name))? else { return Ok(None) };
         let id = NamespaceId::decode(&row)?;
         drop(row);
         self.load(id)?;
-        self.names.insert(name.into(), id);
+        self.names.insert(name.as_str().into(), id);
         Ok(Some(id))
     }
 
@@ -325,8 +337,7 @@ impl<'c, 'tx> Commit<'c, 'tx> {
         if extent(&self.root).is_trim_due(retention, self.now) {
             let look = |version: Version| version.get() / PINS_LOOK_VERSIONS;
             let is_look = look(self.since) != look(self.root.version);
-            let pins =
-                maintain::Pins { followers: self.inner.followers.pinned(self.inner), may_lapse: is_look };
+            let pins = maintain::Pins { followers: maintain::pinned(self.inner), may_lapse: is_look };
             maintain::trim_step(self.tx, &mut self.root, retention, self.now, pins)?;
         }
         self.root.revision += 1;

@@ -134,6 +134,12 @@ impl Directory {
         self.root.join("followers")
     }
 
+    /// Where plugins' logs and numbers are.
+    #[cfg(feature = "scripts")]
+    pub(crate) fn plugins(&self) -> PathBuf {
+        self.root.join("plugins")
+    }
+
     pub(crate) fn locks(&self) -> Locks {
         Locks::in_dir(&self.root.join("locks"))
     }

@@ -23,6 +23,10 @@ pub enum Kind {
     InvalidInput,
     /// Another process holds the writer's lock: [`Error::holder`]. Wait, or work through it.
     Busy,
+    /// A plugin that is asked before a commit refuses it; the message says which one and why. Nothing was done.
+    Refused,
+    /// A plugin cannot be loaded or run, or its call failed; the message names it and the cause. Nothing was done.
+    Plugin,
     /// A precondition failed, or a namespace is protected or not empty. Read again and decide anew.
     Conflict,
     /// Data on disk is damaged. Nothing wrong was returned. Restore a backup, or drop the namespace named.
@@ -90,6 +94,8 @@ impl Kind {
             Self::Exists => "exists",
             Self::InvalidInput => "invalid_input",
             Self::Busy => "busy",
+            Self::Refused => "refused",
+            Self::Plugin => "plugin",
             Self::Conflict => "conflict",
             Self::Corrupt => "corrupt",
             Self::Format => "format",

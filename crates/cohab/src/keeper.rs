@@ -19,6 +19,8 @@ pub(crate) struct Keeper {
     is_over: Arc<(Mutex<bool>, Condvar)>,
     thread: Option<JoinHandle<()>>,
     _background: Option<Background>,
+    #[cfg(feature = "scripts")]
+    _crew: crate::plugins::Crew,
     process: Generation,
 }
 
@@ -32,7 +34,14 @@ impl Keeper {
         let is_followed =
             inner.options.catch_up == CatchUp::Background && inner.options.freshness != Freshness::Pinned;
         let background = is_followed.then(|| Background::start(inner));
-        Self { is_over, thread: thread.ok(), _background: background, process: fork::generation() }
+        Self {
+            is_over,
+            thread: thread.ok(),
+            _background: background,
+            #[cfg(feature = "scripts")]
+            _crew: crate::plugins::Crew::start(inner),
+            process: fork::generation(),
+        }
     }
 }
 
@@ -108,6 +117,8 @@ impl Inner {
             }
         }
         self.update_record();
+        #[cfg(feature = "scripts")]
+        self.plugins.look_after(self);
         telemetry::publish(self);
     }
 

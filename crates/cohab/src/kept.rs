@@ -272,6 +272,7 @@ impl NamedSnapshot {
                     Operation::Drop => "dropping",
                     Operation::RollBack => "rolling back",
                     Operation::Load => "loading over",
+                    Operation::Migrate => "migrating",
                     _ => "an undo of",
                 };
                 match safety.name.as_str() {

@@ -67,6 +67,7 @@ mod error;
 mod follow;
 mod followers;
 mod group;
+mod guard;
 mod history;
 mod identity;
 mod instances;
@@ -84,6 +85,8 @@ mod open;
 mod opened;
 mod options;
 mod past;
+#[cfg(feature = "scripts")]
+mod plugins;
 mod prefetch;
 mod range;
 mod refresh;
@@ -137,6 +140,12 @@ pub use maintain::Maintenance;
 pub use materialized::{FoldChange, Materialized, Rebuild, Refreshed, View};
 pub use namespaces::DropMode;
 pub use options::{CatchUp, Mapping, Options};
+#[cfg(feature = "scripts")]
+pub use plugins::{
+    AddPlugin, Grants as PluginGrants, Level as PluginLevel, LoadError as PluginLoadError, PluginFailure,
+    PluginLogLine, PluginMode, PluginRecord, PluginSource, PluginStatus, Plugins, ReloadPlugin,
+    Stage as PluginStage, Tier as PluginTier,
+};
 pub use prefetch::Prefetch;
 pub use range::KeyRange;
 pub use replica::Upstream;

@@ -10,6 +10,7 @@ use cohab_namespace::catalog::{RECLAIM, Root, parse_reclaim_key, reclaim_key};
 use crate::commit::{self, Commit, extent};
 use crate::layout::{CATALOG, DATA, DataRange, LOG};
 use crate::snapshot::catalog_range;
+use crate::store::Inner;
 use crate::view::Direction;
 use crate::{Committed, Error, Result, Store, kept, telemetry, walk};
 
@@ -37,7 +38,8 @@ impl Store {
         let _turn = self.inner.queue.turn()?;
         commit::run(&self.inner, |mut commit| {
             let retention = &commit.inner.options.retention;
-            let pins = Pins { followers: self.inner.followers.look(&self.inner), may_lapse: true };
+            self.inner.followers.look(&self.inner);
+            let pins = Pins { followers: pinned(&self.inner), may_lapse: true };
             let Trimmed { records, lapsed } =
                 trim_step(commit.tx, &mut commit.root, retention, commit.now, pins)?;
             let (reclaimed, more) = reclaim_step(&mut commit)?;
@@ -73,10 +75,18 @@ impl Store {
     }
 }
 
+/// Returns the oldest version that a follower or a plugin stands at.
+pub(crate) fn pinned(inner: &Inner) -> Option<Version> {
+    let followers = inner.followers.pinned(inner);
+    #[cfg(feature = "scripts")]
+    let followers = followers.into_iter().chain(inner.plugins.pinned()).min();
+    followers
+}
+
 /// Who needs records of the log beyond its retention.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pins {
-    /// The oldest version that a follower stands at.
+    /// The oldest version that a follower or a plugin stands at.
     pub(crate) followers: Option<Version>,
     /// Whether to look for named snapshots that have been kept for long enough.
     pub(crate) may_lapse: bool,

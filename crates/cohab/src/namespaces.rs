@@ -2,7 +2,7 @@
 //!
 //! All of it rewrites rows of the catalogue and, but for copying, costs the same whatever a namespace holds.
 
-use cohab_core::NamespaceId;
+use cohab_core::{NameError, NamespaceId};
 use cohab_namespace::catalog::{
     NAMES, Stored, contents_key, name_key, parse_trash_key, reclaim_key, record_key, trash_key, trash_prefix,
 };
@@ -43,6 +43,21 @@ impl Transaction<'_, '_> {
     ///
     /// As for [`create_namespace`](Self::create_namespace), and [`Kind::InvalidInput`] for metadata over a limit.
     pub fn create_namespace_with(&mut self, metadata: Metadata) -> Result<NamespaceId> {
+        if metadata.name.is_reserved() {
+            return Err(NameError::Reserved(metadata.name.to_string()).into());
+        }
+        self.create_any_namespace(metadata)
+    }
+
+    /// Returns the namespace of that name, which may be cohab's own, creating it if there is none.
+    pub(crate) fn ensure_any_namespace(&mut self, name: &Name) -> Result<NamespaceId> {
+        match self.commit.find_any(name)? {
+            Some(id) => Ok(id),
+            None => self.create_any_namespace(Metadata::new(name.clone())),
+        }
+    }
+
+    fn create_any_namespace(&mut self, metadata: Metadata) -> Result<NamespaceId> {
         self.refuse_taken(&metadata.name)?;
         let used_up = || Error::invalid("the store has handed out all 4,294,967,295 namespace identities");
         let id = self.commit.root.next_namespace.ok_or_else(used_up)?;
@@ -151,6 +166,10 @@ impl Transaction<'_, '_> {
     pub fn drop_namespace(&mut self, name: impl AsRef<str>, mode: DropMode) -> Result<()> {
         let name = Name::new(name)?;
         let id = self.commit.require(name.as_str())?;
+        self.drop_by_id(id, mode)
+    }
+
+    pub(crate) fn drop_by_id(&mut self, id: NamespaceId, mode: DropMode) -> Result<()> {
         let (version, now) = (self.version(), self.commit.now);
         let open = self.commit.open(id);
         let record = open.record.dropped(&open.contents, mode == DropMode::WithContents, version, now)?;
@@ -197,7 +216,7 @@ impl Transaction<'_, '_> {
     }
 
     fn refuse_taken(&mut self, name: &Name) -> Result<()> {
-        match self.commit.find(name.as_str())? {
+        match self.commit.find_any(name)? {
             Some(_) => Err(taken(name)),
             None => Ok(()),
         }
@@ -248,7 +267,7 @@ impl Transaction<'_, '_> {
         before: Option<&Record>,
         after: Option<Record>,
     ) -> Result<()> {
-        let Self { commit, ledger } = self;
+        let Self { commit, ledger, .. } = self;
         let (was, is) = (before.map(Stored::encode), after.as_ref().map(Stored::encode));
         if let (Some(is), Some(after)) = (&is, after) {
             commit.tx.insert(CATALOG, &record_key(id), &[is])?;
@@ -292,5 +311,5 @@ fn taken(name: &Name) -> Error {
 
 /// Refuses a name that no namespace has.
 pub(crate) fn must_exist(transaction: &mut Transaction<'_, '_>, name: &Name) -> Result<NamespaceId> {
-    transaction.commit.find(name.as_str())?.ok_or_else(|| no_namespace(name.as_str()))
+    transaction.commit.find_any(name)?.ok_or_else(|| no_namespace(name.as_str()))
 }

@@ -17,10 +17,13 @@ use crate::coordination::Coordination;
 use crate::directory::{Card, Directory, check_file_system, missing};
 use crate::followers::Followers;
 use crate::group::Queue;
+use crate::guard;
 use crate::keeper::Keeper;
 use crate::latest::Latest;
 use crate::layout::{CATALOG, DATA, LOG};
 use crate::lineage::Lineage;
+#[cfg(feature = "scripts")]
+use crate::plugins::Supervisor;
 use crate::stall::Watchdog;
 use crate::store::{Inner, read_root};
 use crate::telemetry::{self, Telemetry};
@@ -69,6 +72,7 @@ impl Store {
         let store = Self::with(path, Some(directory), options, &root, instance)?;
         store.inner.writing.store(Some(Arc::new(writing)));
         store.inner.announce(root.version);
+        guard::begin_writing(&store.inner)?;
         store.inner.update_record();
         Ok(store.kept())
     }
@@ -149,6 +153,8 @@ impl Store {
             resting: AtomicU64::new(0),
             registration,
             telemetry: Telemetry::default(),
+            #[cfg(feature = "scripts")]
+            plugins: Supervisor::default(),
         });
         Ok(Self { _keeper: None, inner })
     }

@@ -62,6 +62,8 @@ pub struct Options {
     pub(crate) cache: Option<Cache>,
     pub(crate) cache_policies: BTreeMap<Box<str>, CachePolicy>,
     pub(crate) catch_up: CatchUp,
+    #[cfg(feature = "scripts")]
+    pub(crate) runs_plugins: bool,
     pub(crate) engine: cohab_engine::Options,
 }
 
@@ -85,6 +87,8 @@ impl Default for Options {
             cache: None,
             cache_policies: BTreeMap::new(),
             catch_up: CatchUp::default(),
+            #[cfg(feature = "scripts")]
+            runs_plugins: true,
             engine: cohab_engine::Options::new(TABLES).cache_bytes(CACHE_BYTES),
         }
     }
@@ -242,6 +246,16 @@ impl Options {
     #[must_use]
     pub fn catch_up(mut self, catch_up: CatchUp) -> Self {
         self.catch_up = catch_up;
+        self
+    }
+
+    /// Sets whether the handle, while it is the writer, calls the store's plugins for what was committed and when they are
+    /// due, and looks whether their files have changed. Default: yes. Plugins that are asked before a commit always are;
+    /// [`Plugins::catch_up`](crate::Plugins::catch_up) does the rest for a handle that does not.
+    #[cfg(feature = "scripts")]
+    #[must_use]
+    pub fn run_plugins(mut self, runs: bool) -> Self {
+        self.runs_plugins = runs;
         self
     }
 

@@ -224,7 +224,7 @@ impl Snapshot {
 
     #[cold]
     fn look_up(&self, name: &str) -> Result<Namespace> {
-        let name = Name::new(name)?;
+        let name = Name::any(name)?;
         let key = name_key(&name);
         let past = self.state.past.as_deref();
         if let Some(id) = past.and_then(|past| past.names.get(&key)) {

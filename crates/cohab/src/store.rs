@@ -25,6 +25,8 @@ use crate::keeper::Keeper;
 use crate::latest::{Latest, replaced};
 use crate::layout::CATALOG;
 use crate::lineage::Lineage;
+#[cfg(feature = "scripts")]
+use crate::plugins::Supervisor;
 use crate::replica::check_writable;
 use crate::stall::Watchdog;
 use crate::telemetry::Telemetry;
@@ -73,6 +75,8 @@ pub(crate) struct Inner {
     pub(crate) resting: AtomicU64,
     pub(crate) registration: Option<Registration>,
     pub(crate) telemetry: Telemetry,
+    #[cfg(feature = "scripts")]
+    pub(crate) plugins: Supervisor,
 }
 
 /// What an integrity check of the file found.
@@ -230,15 +234,7 @@ impl Store {
     /// [`Kind::Fenced`] or [`Kind::StoreReplaced`] if this is the writer no longer; [`Kind::Busy`] with the writer on a
     /// stand-by; [`Kind::ReadOnly`] on a reader.
     pub fn write<T>(&self, f: impl FnOnce(&mut Transaction<'_, '_>) -> Result<T>) -> Result<Committed<T>> {
-        self.inner.check_process()?;
-        let _turn = self.inner.queue.turn()?;
-        commit::run(&self.inner, |commit| {
-            check_writable(&commit.root)?;
-            let mut transaction = Transaction::begin(commit);
-            let value = f(&mut transaction)?;
-            let (commit, version) = transaction.finish()?;
-            Ok((commit, Committed { version, value }))
-        })
+        self.inner.write(f)
     }
 
     /// Commits a batch, durably, at a version of its own, which it returns.
@@ -252,9 +248,7 @@ impl Store {
     /// [`Kind::Conflict`] with every precondition that failed in [`Error::refusals`]; [`Kind::NotFound`] for a
     /// namespace that is not there; otherwise as for [`write`](Self::write).
     pub fn submit(&self, batch: Batch) -> Result<Version> {
-        self.inner.check_process()?;
-        batch.check()?;
-        self.inner.queue.submit(batch, |batches| commit::run_group(&self.inner, batches))
+        self.inner.submit(batch)
     }
 
     /// Returns whether an earlier commit failed, so that the handle takes no more writes.
@@ -342,6 +336,28 @@ impl Store {
 }
 
 impl Inner {
+    pub(crate) fn write<T>(
+        &self,
+        f: impl FnOnce(&mut Transaction<'_, '_>) -> Result<T>,
+    ) -> Result<Committed<T>> {
+        self.check_process()?;
+        let _turn = self.queue.turn()?;
+        commit::run(self, |commit| {
+            check_writable(&commit.root)?;
+            let mut transaction = Transaction::begin(commit);
+            let value = f(&mut transaction)?;
+            transaction.ask_plugins()?;
+            let (commit, version) = transaction.finish()?;
+            Ok((commit, Committed { version, value }))
+        })
+    }
+
+    pub(crate) fn submit(&self, batch: Batch) -> Result<Version> {
+        self.check_process()?;
+        batch.check()?;
+        self.queue.submit(batch, |batches| commit::run_group(self, batches))
+    }
+
     pub(crate) fn role(&self) -> Role {
         match self.options.role {
             _ if self.writing.load().is_some() => Role::Writer,

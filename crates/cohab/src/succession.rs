@@ -14,6 +14,7 @@ use cohab_core::{Epoch, Version};
 use cohab_engine::Engine;
 
 use crate::directory::Directory;
+use crate::guard;
 use crate::role::RoleChange;
 use crate::store::{Inner, Store};
 use crate::telemetry;
@@ -119,6 +120,10 @@ impl Inner {
             self.writing.store(Some(Arc::new(writing)));
         });
         self.announce(root.version);
+        if let Err(error) = guard::begin_writing(self) {
+            self.end_writing()??;
+            return Err(error);
+        }
         Ok(Some(epoch))
     }
 

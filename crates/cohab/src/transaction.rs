@@ -10,6 +10,7 @@ use cohab_namespace::{Contents, History};
 
 use crate::commit::{Commit, Open};
 use crate::entries::{Range, Value};
+use crate::guard::Pending;
 use crate::layout::{DATA, DataRange, LOG, check_value, data_key, prefix_end, split_value, version_prefix};
 use crate::range::KeyRange;
 use crate::view::Direction;
@@ -22,6 +23,8 @@ use crate::{Error, Fence, Result};
 pub struct Transaction<'c, 'tx> {
     pub(crate) commit: Commit<'c, 'tx>,
     pub(crate) ledger: Ledger,
+    /// What plugins are to be asked about before it commits.
+    pub(crate) pending: Pending,
 }
 
 /// What a transaction has to report: its log record, begun with its first change, and what it touched.
@@ -100,7 +103,9 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
             label: String::new(),
             previous: Chain::from_bytes(commit.root.chain),
         };
-        Self { commit, ledger: Ledger { header, record: None, touched: Vec::new(), is_guarded: false } }
+        let pending = Pending::begin(commit.inner);
+        let ledger = Ledger { header, record: None, touched: Vec::new(), is_guarded: false };
+        Self { commit, ledger, pending }
     }
 
     /// Leaves the transaction, which must not have changed anything.
@@ -115,7 +120,7 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
 
     /// Ends the transaction and returns the version it made, or the present one if it changed nothing.
     pub(crate) fn finish(self) -> Result<(Commit<'c, 'tx>, Version)> {
-        let Self { mut commit, ledger } = self;
+        let Self { mut commit, ledger, .. } = self;
         let Some(mut record) = ledger.record else {
             let version = commit.root.version;
             return Ok((commit, version));
@@ -153,9 +158,16 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
     ///
     /// # Errors
     ///
-    /// [`Kind::InvalidInput`](crate::Kind::InvalidInput) after the first change, or for a label over the limit.
+    /// [`Kind::InvalidInput`](crate::Kind::InvalidInput) after the first change, for a label over the limit, or for one that
+    /// begins with `plugin:`, as those of plugins do.
     pub fn label(&mut self, label: impl Into<String>) -> Result<()> {
         let label = label.into();
+        refuse_reserved(&label)?;
+        self.label_any(label)
+    }
+
+    /// Names the transaction as it was named elsewhere, or by cohab itself.
+    pub(crate) fn label_any(&mut self, label: String) -> Result<()> {
         check_label(&label)?;
         if self.ledger.record.is_some() {
             return Err(Error::invalid("a transaction is labelled before its first change"));
@@ -226,7 +238,7 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
     pub(crate) fn put_in(&mut self, id: NamespaceId, key: &[u8], value: &[u8]) -> Result<()> {
         check_value(key, value)?;
         let row = data_key(id, key)?;
-        self.whole(|Self { commit, ledger }| {
+        self.whole(|Self { commit, ledger, pending }| {
             let (tx, open) = commit.split(id);
             let full = open.record.metadata.history == History::Full;
             let version = version_prefix(ledger.header.version);
@@ -234,13 +246,18 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
             match tx.insert(DATA, &row, &[&version, value])? {
                 Some(stored) => {
                     let (before_version, before) = split_value(&stored);
+                    pending.note(open, key, Some(before), Some(value));
                     open.contents.remove(key, before);
                     if full {
                         record.change(id, Change::Update { key, before, before_version, value });
                     }
                 }
-                None if full => record.change(id, Change::Insert { key, value }),
-                None => {}
+                None => {
+                    pending.note(open, key, None, Some(value));
+                    if full {
+                        record.change(id, Change::Insert { key, value });
+                    }
+                }
             }
             open.contents.add(key, value);
             open.unrecorded += u64::from(!full);
@@ -250,10 +267,11 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
 
     pub(crate) fn delete_in(&mut self, id: NamespaceId, key: &[u8]) -> Result<bool> {
         let row = data_key(id, key)?;
-        self.whole(|Self { commit, ledger }| {
+        self.whole(|Self { commit, ledger, pending }| {
             let (tx, open) = commit.split(id);
             let Some(stored) = tx.remove(DATA, &row)? else { return Ok(false) };
             let (before_version, before) = split_value(stored);
+            pending.note(open, key, Some(before), None);
             // Before the contents change, of which it notes what they were.
             let record = ledger.touch(open, key);
             open.contents.remove(key, before);
@@ -276,6 +294,19 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
         let entries = self.commit.tx.range(DATA, DataRange::of(id, bounds).bounds(), direction)?;
         Ok(Range::new(entries, None))
     }
+}
+
+/// What the labels of transactions begin with that plugins made.
+pub(crate) const PLUGIN_LABEL: &str = "plugin:";
+
+/// Refuses a label that says that a plugin was at work: plugins are told by it what to pass over.
+pub(crate) fn refuse_reserved(label: &str) -> Result<()> {
+    if label.starts_with(PLUGIN_LABEL) {
+        let message =
+            format!("the label {label:?} begins with `{PLUGIN_LABEL}`, which is reserved for plugins");
+        return Err(Error::invalid(message).hint("call the transaction something else"));
+    }
+    Ok(())
 }
 
 pub(crate) fn check_label(label: &str) -> Result<()> {

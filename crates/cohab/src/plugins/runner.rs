@@ -1,0 +1,632 @@
+//! Calling a plugin for what was committed, and when it is due.
+//!
+//! A runner reads the log from the plugin's cursor on, beside the writer's commits: a slow plugin lags, and nobody waits for it.
+//! What a call writes is committed together with the cursor that says it was made, so the effects of a change are there
+//! once, whoever dies in between. What was called for nothing is called again after a crash: the cursor moves in memory then, and
+//! is written now and then.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use cohab_core::{NamespaceId, Timestamp, Version};
+use cohab_plugin::{
+    Call, CallError, CallErrorKind, ChangeRef, Changes, ErrorPolicy, Level, LogLine, Schedule, Start,
+    Trigger, matches,
+};
+
+use super::desk::{Base, Desk, Effects};
+use super::generation::Generation;
+use super::records::{self, CURSORS, Cursor, Existing, RECORDS, own};
+use super::roster::Service;
+use crate::store::Inner;
+use crate::transaction::PLUGIN_LABEL;
+use crate::{Batch, Error, Kind, LogItem, LogRecord, Name, Precondition, Result, Snapshot};
+
+/// How many changes, and bytes of them, a call is handed at the most.
+const SLICE_CHANGES: u32 = 1000;
+const SLICE_BYTES: usize = 1 << 20;
+
+/// How many versions one step goes through.
+const STEP_VERSIONS: u64 = 4096;
+
+/// How far the cursor in the store may stay behind the one in memory.
+const CURSOR_LAG_MAX: u64 = 1000;
+
+/// How long a plugin waits that cannot go on by itself, before it looks again.
+const STALLED: Duration = Duration::from_millis(250);
+
+/// Where a plugin is, in the process that runs it.
+#[derive(Debug, Default)]
+pub(crate) struct Runner {
+    /// Where it is; `None` until the store was asked.
+    cursor: Option<Cursor>,
+    /// What the store says of it.
+    stored: Version,
+    /// A call that is to be made again.
+    retry: Option<Retry>,
+    /// Up to this version, what follows is called version by version, because something in it fails.
+    single_until: Version,
+    /// When it was last said that a namespace has no history.
+    has_warned: bool,
+}
+
+#[derive(Debug)]
+struct Retry {
+    generation: u64,
+    attempts: u32,
+    until: Instant,
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    /// There may be more to do.
+    Busy,
+    /// Nothing is to be done before a commit, or for so long.
+    Idle(Option<Duration>),
+    /// It does not go on by itself, and looks again after so long.
+    Stuck(Duration),
+    /// The plugin is not to be called by this process, or no more.
+    Over,
+}
+
+/// What a call is made for, and where the cursor is after it.
+struct Work {
+    call: Owned,
+    after: Cursor,
+    /// The plugins that led to it.
+    chain: Vec<String>,
+    /// Whether it is for several versions, so that a failure may be the fault of one of them.
+    is_several: bool,
+}
+
+enum Owned {
+    Changes(Changes),
+    Due(Timestamp),
+}
+
+impl Runner {
+    /// Forgets where the plugin was, so that the store is asked again.
+    pub(crate) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Writes the cursor to the store, if it is there only in memory.
+    pub(crate) fn settle(&mut self, inner: &Inner, service: &Service) -> Result<()> {
+        let Some(cursor) = self.cursor.clone().filter(|cursor| cursor.version != self.stored) else {
+            return Ok(());
+        };
+        let batch = batch(service, &[])?;
+        commit(inner, service, batch, Effects::default(), &cursor)?;
+        self.stored = cursor.version;
+        Ok(())
+    }
+
+    /// Does what is next for a plugin: a call, or nothing.
+    pub(crate) fn step(&mut self, inner: &Inner, service: &Arc<Service>) -> Result<Step> {
+        let meter = &service.plugin.meter;
+        let Ok(generation) = service.generation().cloned() else { return Ok(Step::Stuck(STALLED)) };
+        let follows = commit_trigger(&generation);
+        let schedule = schedule(&generation);
+        if (follows.is_none() && schedule.is_none()) || inner.writing.load().is_none() {
+            return Ok(Step::Over);
+        }
+        if let Some(retry) = &self.retry {
+            let left = retry.until.saturating_duration_since(Instant::now());
+            // A new generation is tried at once.
+            if retry.generation != generation.number {
+                self.retry = None;
+            } else if !left.is_zero() {
+                return Ok(Step::Stuck(left));
+            }
+        }
+        let snapshot = inner.snapshot(crate::Freshness::Latest)?;
+        let cursor = match &self.cursor {
+            Some(cursor) => cursor.clone(),
+            None => match self.begin(inner, &snapshot, service)? {
+                Some(cursor) => cursor,
+                None => return Ok(Step::Stuck(STALLED)),
+            },
+        };
+        let now = inner.options.clock.now();
+        let mut wait = None;
+        if let Some(schedule) = schedule {
+            let due = schedule.next_after(cursor.due.unwrap_or(service.record.loaded_at), now);
+            if due <= now {
+                let mut after = cursor;
+                after.due = Some(due.max(now));
+                let work = Work { call: Owned::Due(due), after, chain: Vec::new(), is_several: false };
+                return self.work(inner, &snapshot, service, &generation, work);
+            }
+            wait = Some(due.since(now));
+        }
+        let Some((namespaces, prefixes)) = follows else { return Ok(Step::Idle(wait)) };
+        let interest = Interest { namespaces, prefixes };
+        let gathered = if cursor.existing.is_some() {
+            gather_existing(&snapshot, &interest, &cursor)
+        } else {
+            let single = cursor.version < self.single_until;
+            self.gather(inner, &snapshot, service, &interest, &cursor, single)
+        };
+        let work = match gathered {
+            Ok(work) => work,
+            Err(error) if matches!(error.kind(), Kind::TooOld | Kind::Lagged) => {
+                meter.stall(Some(format!(
+                    "it is at version {}, and the log begins with version {}: `cohab plugin reload --rescan` shows it what is there",
+                    cursor.version,
+                    snapshot.oldest_version()
+                )));
+                return Ok(Step::Stuck(STALLED));
+            }
+            Err(error) => return Err(error),
+        };
+        meter.stall(None);
+        let is_empty = matches!(&work.call, Owned::Changes(changes) if changes.is_empty());
+        if !is_empty {
+            return self.work(inner, &snapshot, service, &generation, work);
+        }
+        let was_existing = cursor.existing.is_some();
+        self.moved(service, work.after);
+        let at = self.cursor.as_ref().map_or(Version::ZERO, |cursor| cursor.version);
+        if was_existing || at.get().saturating_sub(self.stored.get()) >= CURSOR_LAG_MAX {
+            self.settle(inner, service)?;
+        }
+        Ok(if at < snapshot.version() || was_existing { Step::Busy } else { Step::Idle(wait) })
+    }
+
+    /// Asks the store where the plugin is.
+    fn begin(&mut self, inner: &Inner, snapshot: &Snapshot, service: &Service) -> Result<Option<Cursor>> {
+        let cursor = records::cursor(snapshot, &service.record.name)?;
+        let cursor = cursor.unwrap_or_else(|| Cursor::at(snapshot.store(), snapshot.version()));
+        if cursor.store != inner.id {
+            service.plugin.meter.stall(Some(format!(
+                "its cursor counts the versions of store {}: `cohab plugin reload --rescan` shows it what is there",
+                cursor.store
+            )));
+            return Ok(None);
+        }
+        self.stored = cursor.version;
+        self.moved(service, cursor.clone());
+        Ok(Some(cursor))
+    }
+
+    fn moved(&mut self, service: &Service, cursor: Cursor) {
+        service.plugin.meter.position.store(cursor.version.get(), Ordering::Relaxed);
+        self.cursor = Some(cursor);
+    }
+
+    /// Collects the changes that come next, from as many versions as fit into a call.
+    fn gather(
+        &mut self,
+        inner: &Inner,
+        snapshot: &Snapshot,
+        service: &Service,
+        interest: &Interest<'_>,
+        cursor: &Cursor,
+        single: bool,
+    ) -> Result<Work> {
+        let name = &service.record.name;
+        let first = cursor.version.next();
+        if first < snapshot.oldest_version() && first <= snapshot.version() {
+            return Err(Error::lagged(first, snapshot.oldest_version()));
+        }
+        let last = Version::new(snapshot.version().get().min(cursor.version.get() + STEP_VERSIONS));
+        let mut changes = Changes::new();
+        let mut after = cursor.clone();
+        let (mut chain, mut versions) = (Vec::new(), 0);
+        let mut names = Names { snapshot, interest, known: HashMap::new() };
+        for record in snapshot.log(first..=last) {
+            let record = record?;
+            let led = led_by(&record);
+            if led.iter().any(|earlier| earlier == name || *earlier == "*") {
+                (after.version, after.offset) = (record.version(), 0);
+                continue;
+            }
+            let before = changes.len();
+            let seen = take(&record, &mut names, after.offset, &mut changes, |id| {
+                if !std::mem::replace(&mut self.has_warned, true) {
+                    let text = format!("namespace #{id} keeps no history: its changes cannot be followed");
+                    inner.plugins.note(inner, name, Level::Warn, text);
+                }
+            })?;
+            if changes.len() > before {
+                versions += 1;
+                chain.extend(led.into_iter().map(str::to_owned));
+            }
+            match seen {
+                // The rest of it comes with the next call.
+                Seen::Part(offset) => {
+                    after.offset = offset;
+                    break;
+                }
+                Seen::Whole => (after.version, after.offset) = (record.version(), 0),
+            }
+            let is_full = changes.len() >= SLICE_CHANGES || changes.as_bytes().len() >= SLICE_BYTES;
+            if is_full || (single && versions > 0) {
+                break;
+            }
+        }
+        chain.sort_unstable();
+        chain.dedup();
+        Ok(Work { call: Owned::Changes(changes), after, chain, is_several: versions > 1 })
+    }
+
+    /// Makes a call, and commits what it wrote.
+    fn work(
+        &mut self,
+        inner: &Inner,
+        snapshot: &Snapshot,
+        service: &Arc<Service>,
+        generation: &Generation,
+        work: Work,
+    ) -> Result<Step> {
+        let name = &service.record.name;
+        let (made, logs) = attempt(inner, generation, &work, &mut &*snapshot);
+        let done = match made {
+            Ok(effects) if effects.is_empty() && !work.is_due() => {
+                self.moved(service, work.after.clone());
+                Ok(())
+            }
+            Ok(effects) => {
+                let batch = expecting(batch(service, &work.chain)?, snapshot, effects.namespaces())?;
+                match commit(inner, service, batch, effects, &work.after) {
+                    // Somebody wrote where it writes, or its code was replaced. With the writer's turn nobody does.
+                    Err(error) if error.kind() == Kind::Conflict => {
+                        return self.work_in_turn(inner, service, &work);
+                    }
+                    Err(error) if matches!(error.kind(), Kind::Refused | Kind::InvalidInput) => {
+                        Err(CallError::new(CallErrorKind::Failed, error.to_string()))
+                    }
+                    Err(error) => return Err(error),
+                    Ok(_) => {
+                        self.stored = work.after.version;
+                        self.moved(service, work.after.clone());
+                        Ok(())
+                    }
+                }
+            }
+            Err(error) => Err(error),
+        };
+        inner.plugins.note_logs(inner, name, generation.number, &logs);
+        match done {
+            Ok(()) => {
+                self.retry = None;
+                Ok(Step::Busy)
+            }
+            Err(error) => self.failed(inner, service, generation, &work, &error),
+        }
+    }
+
+    /// Makes the call again in a transaction, where nothing can come in between.
+    fn work_in_turn(&mut self, inner: &Inner, service: &Arc<Service>, work: &Work) -> Result<Step> {
+        let name = &service.record.name;
+        let mut made = None;
+        let done = inner.write(|tx| {
+            tx.label_any(label(name, &work.chain))?;
+            let generation = inner.plugins.present().find(name)?.generation()?.clone();
+            let (result, logs) = attempt(inner, &generation, work, tx);
+            let (effects, error) = match result {
+                Ok(effects) => (effects, None),
+                Err(error) => (Effects::default(), Some(error)),
+            };
+            let is_done = error.is_none();
+            made = Some((generation, logs, error));
+            if !is_done {
+                return Err(Error::new(Kind::Aborted, "the plugin failed"));
+            }
+            effects.apply(tx)?;
+            tx.put_plugin_cursor(name, &work.after)
+        });
+        let Some((generation, logs, error)) = made else { return done.map(|_| Step::Busy) };
+        inner.plugins.note_logs(inner, name, generation.number, &logs);
+        match (done, error) {
+            (Ok(_), _) => {
+                self.stored = work.after.version;
+                self.moved(service, work.after.clone());
+                self.retry = None;
+                Ok(Step::Busy)
+            }
+            (_, Some(error)) => self.failed(inner, service, &generation, work, &error),
+            (Err(error), None) if matches!(error.kind(), Kind::Refused | Kind::InvalidInput) => {
+                let error = CallError::new(CallErrorKind::Failed, error.to_string());
+                self.failed(inner, service, &generation, work, &error)
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// Does what the plugin's policy says about a failed call.
+    fn failed(
+        &mut self,
+        inner: &Inner,
+        service: &Arc<Service>,
+        generation: &Generation,
+        work: &Work,
+        error: &CallError,
+    ) -> Result<Step> {
+        let name = &service.record.name;
+        // Whose fault it is comes out when they are called for one by one.
+        if work.is_several {
+            self.single_until = work.after.version;
+            return Ok(Step::Busy);
+        }
+        if error.kind == CallErrorKind::Stopped {
+            return Ok(Step::Busy);
+        }
+        let handler = work.call().handler();
+        let what = match &work.call {
+            Owned::Changes(_) => format!("{handler} for version {}", work.version()),
+            Owned::Due(due) => format!("{handler} of {due}"),
+        };
+        inner.plugins.failed(inner, name, &format!("{what}: {}", error.message));
+        match generation.code.manifest().on_error {
+            ErrorPolicy::Retry { attempts, backoff, backoff_max } => {
+                let made = self.retry.as_ref().map_or(0, |retry| retry.attempts) + 1;
+                if attempts.is_some_and(|attempts| made >= attempts) {
+                    let why = format!("{what} failed {made} times: {}", error.message);
+                    inner.plugins.disable(inner, name, why)?;
+                    return Ok(Step::Over);
+                }
+                let wait = backoff.saturating_mul(1 << (made - 1).min(20)).min(backoff_max);
+                let until = Instant::now() + wait;
+                self.retry = Some(Retry { generation: generation.number, attempts: made, until });
+                Ok(Step::Stuck(wait))
+            }
+            ErrorPolicy::Disable => {
+                inner.plugins.disable(inner, name, format!("{what}: {}", error.message))?;
+                Ok(Step::Over)
+            }
+            // It is passed over, for good.
+            _ => {
+                commit(inner, service, batch(service, &work.chain)?, Effects::default(), &work.after)?;
+                self.stored = work.after.version;
+                self.moved(service, work.after.clone());
+                Ok(Step::Busy)
+            }
+        }
+    }
+}
+
+impl Work {
+    fn is_due(&self) -> bool {
+        matches!(self.call, Owned::Due(_))
+    }
+
+    fn call(&self) -> Call<'_> {
+        match &self.call {
+            Owned::Changes(changes) => Call::Commit(changes),
+            Owned::Due(due) => Call::Schedule(*due),
+        }
+    }
+
+    /// The version of the changes, where they are of one.
+    fn version(&self) -> Version {
+        match &self.call {
+            Owned::Changes(changes) => {
+                changes.iter().next().map_or(self.after.version, |change| change.version)
+            }
+            Owned::Due(_) => self.after.version,
+        }
+    }
+}
+
+/// Makes a call, and returns what it wants written, and what it logged.
+fn attempt(
+    inner: &Inner,
+    generation: &Generation,
+    work: &Work,
+    base: &mut dyn Base,
+) -> (Result<Effects, CallError>, Vec<LogLine>) {
+    let mut desk = Desk::new(base, &generation.state, &*inner.options.clock);
+    let outcome = generation.call(work.call(), &mut desk);
+    (outcome.result.map(|_| desk.effects), outcome.logs)
+}
+
+/// Has a batch hold only while nobody else writes to these namespaces.
+pub(crate) fn expecting<'n>(
+    mut batch: Batch,
+    snapshot: &Snapshot,
+    namespaces: impl Iterator<Item = &'n str>,
+) -> Result<Batch> {
+    for name in namespaces {
+        if let Some(view) = records::find(snapshot, name)? {
+            let (namespace, version) = (own(name)?, view.last_version());
+            batch = batch.expect(Precondition::DataVersion { namespace, version });
+        }
+    }
+    Ok(batch)
+}
+
+/// Begins the batch of a plugin, which holds for the generation that is in service.
+pub(crate) fn batch(service: &Service, chain: &[String]) -> Result<Batch> {
+    let name = &service.record.name;
+    let batch = Batch::new().own().label(label(name, chain));
+    Ok(batch.expect(Precondition::key_version(&own(RECORDS)?, Bytes::from(name.clone()), service.version)))
+}
+
+fn commit(
+    inner: &Inner,
+    service: &Service,
+    batch: Batch,
+    effects: Effects,
+    cursor: &Cursor,
+) -> Result<Version> {
+    let name = &service.record.name;
+    let batch = effects.batch(batch)?;
+    let batch = batch.put_creating(&own(CURSORS)?, Bytes::from(name.clone()), records::encode(cursor)?);
+    let version = inner.submit(batch)?;
+    service.plugin.meter.pinned.store(cursor.version.get(), Ordering::Relaxed);
+    Ok(version)
+}
+
+/// Names a plugin's transaction by itself and by those that led to it.
+fn label(name: &str, chain: &[String]) -> String {
+    let mut label = format!("{PLUGIN_LABEL}{name}");
+    for earlier in chain {
+        if label.len() + 1 + earlier.len() > cohab_core::limits::TRANSACTION_LABEL_BYTES_MAX - 2 {
+            // More than a label holds: whoever reads it takes it for all there are.
+            label.push_str(",*");
+            break;
+        }
+        label.push(',');
+        label.push_str(earlier);
+    }
+    label
+}
+
+/// Returns the plugins whose calls led to a transaction.
+fn led_by<'r>(record: &'r LogRecord<'_>) -> Vec<&'r str> {
+    record.label().strip_prefix(PLUGIN_LABEL).map_or_else(Vec::new, |names| names.split(',').collect())
+}
+
+/// What a commit trigger is for.
+struct Interest<'g> {
+    namespaces: &'g [String],
+    prefixes: &'g [String],
+}
+
+impl Interest<'_> {
+    fn covers(&self, namespace: &Name) -> bool {
+        !namespace.is_reserved() && self.namespaces.iter().any(|pattern| matches(pattern, namespace.as_str()))
+    }
+
+    fn wants(&self, key: &[u8]) -> bool {
+        self.prefixes.is_empty() || self.prefixes.iter().any(|prefix| key.starts_with(prefix.as_bytes()))
+    }
+}
+
+fn commit_trigger(generation: &Generation) -> Option<(&[String], &[String])> {
+    generation.code.manifest().triggers.iter().find_map(|trigger| match trigger {
+        Trigger::Commit { namespaces, prefixes, .. } => Some((namespaces.as_slice(), prefixes.as_slice())),
+        _ => None,
+    })
+}
+
+/// Returns where a plugin's commit trigger begins, if it has one.
+pub(crate) fn start(triggers: &[Trigger]) -> Option<Start> {
+    triggers.iter().find_map(|trigger| match trigger {
+        Trigger::Commit { start, .. } => Some(*start),
+        _ => None,
+    })
+}
+
+fn schedule(generation: &Generation) -> Option<&Schedule> {
+    generation.code.manifest().triggers.iter().find_map(|trigger| match trigger {
+        Trigger::Schedule(schedule) => Some(schedule),
+        _ => None,
+    })
+}
+
+/// What the namespaces are called that changes are of, where the plugin wants them.
+struct Names<'a> {
+    snapshot: &'a Snapshot,
+    interest: &'a Interest<'a>,
+    known: HashMap<NamespaceId, Option<Name>>,
+}
+
+impl Names<'_> {
+    fn find(&mut self, id: NamespaceId) -> Option<&Name> {
+        let Self { snapshot, interest, known } = self;
+        let found = known.entry(id).or_insert_with(|| {
+            // One that is gone for good has no name any more, and nobody to miss its changes.
+            let name = snapshot.namespace_by_id(id).ok()?.metadata().name.clone();
+            Some(name).filter(|name| interest.covers(name))
+        });
+        found.as_ref()
+    }
+}
+
+/// How much of a record was taken.
+enum Seen {
+    Whole,
+    /// So many of the changes that the plugin wants.
+    Part(u64),
+}
+
+/// Takes the changes of a record that a plugin wants, but for the first `skip`, until there is a slice of them.
+fn take(
+    record: &LogRecord<'_>,
+    names: &mut Names<'_>,
+    skip: u64,
+    changes: &mut Changes,
+    mut unrecorded: impl FnMut(NamespaceId),
+) -> Result<Seen> {
+    let (version, time) = (record.version(), record.time());
+    let (mut met, mut is_full, mut is_more) = (0, false, false);
+    record.visit(|item| {
+        match item {
+            LogItem::Change { namespace, change } if !is_more => {
+                let wants = names.find(namespace).is_some() && names.interest.wants(change.key());
+                is_more = wants && is_full;
+                if !wants || is_full {
+                    return Ok(());
+                }
+                met += 1;
+                if met > skip {
+                    let name = names.find(namespace).map_or("", Name::as_str);
+                    let (before, after) = (change.before(), change.after());
+                    changes.push(ChangeRef {
+                        version,
+                        time,
+                        namespace: name,
+                        key: change.key(),
+                        before,
+                        after,
+                    });
+                    is_full = changes.len() >= SLICE_CHANGES || changes.as_bytes().len() >= SLICE_BYTES;
+                }
+            }
+            LogItem::Unrecorded { namespace, .. } if names.find(namespace).is_some() => unrecorded(namespace),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(if is_more { Seen::Part(met) } else { Seen::Whole })
+}
+
+/// Collects what comes next of what was there when the plugin was added, as if it had just been put.
+fn gather_existing(snapshot: &Snapshot, interest: &Interest<'_>, cursor: &Cursor) -> Result<Work> {
+    let at = snapshot.at(cursor.version)?;
+    let existing = cursor.existing.clone().unwrap_or_default();
+    let mut after = cursor.clone();
+    let mut changes = Changes::new();
+    let time = snapshot.created_at();
+    for info in at.namespaces()? {
+        let info = info?;
+        let name = info.name.as_str();
+        if !interest.covers(&info.name) || name < existing.namespace.as_str() {
+            continue;
+        }
+        let last = existing.after.as_ref().filter(|_| name == existing.namespace);
+        let start = last.map_or(std::ops::Bound::Unbounded, |key| std::ops::Bound::Excluded(&key[..]));
+        let view = at.namespace_by_id(info.id)?;
+        for entry in view.scan((start, std::ops::Bound::Unbounded), crate::Direction::Forward)? {
+            let entry = entry?;
+            let key = entry.key();
+            if interest.wants(key) {
+                let (version, value) = (entry.version(), Some(entry.value()));
+                changes.push(ChangeRef { version, time, namespace: name, key, before: None, after: value });
+            }
+            if changes.len() >= SLICE_CHANGES || changes.as_bytes().len() >= SLICE_BYTES {
+                let key = serde_bytes::ByteBuf::from(key.to_vec());
+                after.existing = Some(Existing { namespace: name.to_owned(), after: Some(key) });
+                return Ok(Work {
+                    call: Owned::Changes(changes),
+                    after,
+                    chain: Vec::new(),
+                    is_several: false,
+                });
+            }
+        }
+    }
+    after.existing = None;
+    Ok(Work { call: Owned::Changes(changes), after, chain: Vec::new(), is_several: false })
+}
+
+/// Locks a runner, whoever panicked with it.
+pub(crate) fn lock(runner: &std::sync::Mutex<Runner>) -> std::sync::MutexGuard<'_, Runner> {
+    runner.lock().unwrap_or_else(PoisonError::into_inner)
+}
