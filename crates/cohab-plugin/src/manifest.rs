@@ -1,5 +1,7 @@
 //! What a plugin says of itself: `plugin.toml`.
 
+mod parse;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -153,9 +155,29 @@ impl Manifest {
     pub const FILE: &str = "plugin.toml";
 
     /// Reads the manifest of a bundle.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or something in it is not as it has to be; the error says in which line.
     pub fn of(bundle: &Bundle) -> Result<Self, LoadError> {
-        let _ = bundle;
-        todo!("parsed with `toml`, errors with line and column")
+        parse::parse(bundle)
+    }
+
+    /// Returns what the plugin gets to see and to do once it is added: its grants, and to read what its triggers show it.
+    pub fn asks_for(&self) -> Grants {
+        let mut asked = self.grants.clone();
+        for trigger in &self.triggers {
+            let (Trigger::Commit { namespaces, .. } | Trigger::BeforeCommit { namespaces, .. }) = trigger
+            else {
+                continue;
+            };
+            for namespace in namespaces {
+                if !asked.covers_read(namespace) {
+                    asked.read.push(namespace.clone());
+                }
+            }
+        }
+        asked
     }
 }
 
@@ -169,12 +191,112 @@ impl Grants {
     pub fn may_write(&self, namespace: &str) -> bool {
         self.write.iter().any(|pattern| matches(pattern, namespace))
     }
+
+    /// Returns what of `asked` is not granted here, as texts such as ``write `orders` `` and `the clock`.
+    pub fn lacking(&self, asked: &Self) -> Vec<String> {
+        let reads = asked.read.iter().filter(|pattern| !self.covers_read(pattern));
+        let writes = asked.write.iter().filter(|pattern| !covers(&self.write, pattern));
+        let mut lacking: Vec<_> = reads.map(|pattern| format!("read `{pattern}`")).collect();
+        lacking.extend(writes.map(|pattern| format!("write `{pattern}`")));
+        lacking.extend((asked.log && !self.log).then(|| "the log".to_owned()));
+        lacking.extend((asked.clock && !self.clock).then(|| "the clock".to_owned()));
+        lacking
+    }
+
+    /// Returns what is granted here or there.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        let mut union = self.clone();
+        union.read.extend(other.read.iter().filter(|pattern| !self.covers_read(pattern)).cloned());
+        union.write.extend(other.write.iter().filter(|pattern| !covers(&self.write, pattern)).cloned());
+        union.log |= other.log;
+        union.clock |= other.clock;
+        union
+    }
+
+    fn covers_read(&self, asked: &str) -> bool {
+        covers(&self.read, asked) || covers(&self.write, asked)
+    }
 }
 
-/// Whether a namespace's name fits a pattern: itself, `name/*` for whatever is below, or `*`.
+/// Whether a namespace's name fits a pattern: itself, `name/*` for whatever is below it, or `*` for all. Names that are
+/// reserved fit none.
 pub fn matches(pattern: &str, namespace: &str) -> bool {
+    if namespace.is_empty() || namespace.starts_with('_') {
+        return false;
+    }
+    if pattern == "*" {
+        return true;
+    }
     match pattern.strip_suffix('*') {
-        Some(start) => namespace.starts_with(start),
-        None => pattern == namespace,
+        Some(start) if start.ends_with('/') => namespace.len() > start.len() && namespace.starts_with(start),
+        _ => pattern == namespace,
+    }
+}
+
+/// Whether all that a pattern may stand for is covered by one of others.
+fn covers(patterns: &[String], asked: &str) -> bool {
+    // What is below a name is below whatever the name itself is below.
+    let name = asked.strip_suffix("/*").unwrap_or(asked);
+    patterns.iter().any(|held| held == asked || (asked != "*" && held.ends_with('*') && matches(held, name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_fit_names() {
+        let check = |pattern, fits: &[&str], others: &[&str]| {
+            for name in fits {
+                assert!(matches(pattern, name), "{pattern} {name}");
+            }
+            for name in others {
+                assert!(!matches(pattern, name), "{pattern} {name}");
+            }
+        };
+        check("a", &["a"], &["", "b", "a/b", "aa", "A"]);
+        check("a/*", &["a/b", "a/b/c"], &["a", "a/", "ab", "aa/b", "b/a/c", ""]);
+        check("*", &["a", "a/b"], &["", "_", "_plugins", "_plugins/a"]);
+        check("_plugins/*", &[], &["_plugins/a"]);
+        check("_plugins", &[], &["_plugins"]);
+    }
+
+    fn grants(read: &[&str], write: &[&str], log: bool, clock: bool) -> Grants {
+        let own = |patterns: &[&str]| patterns.iter().map(|&pattern| pattern.to_owned()).collect();
+        Grants { read: own(read), write: own(write), log, clock }
+    }
+
+    #[test]
+    fn what_is_lacking_is_named() {
+        let check = |held: &Grants, asked: &Grants, lacking: &[&str]| {
+            assert_eq!(held.lacking(asked), lacking, "{held:?} {asked:?}");
+        };
+        let nothing = Grants::default();
+        let all = grants(&["*"], &["*"], true, true);
+        let asked = grants(&["a", "a/*", "*"], &["b/c/*"], true, true);
+        check(&nothing, &nothing, &[]);
+        check(&all, &asked, &[]);
+        check(&asked, &asked, &[]);
+        check(
+            &nothing,
+            &asked,
+            &["read `a`", "read `a/*`", "read `*`", "write `b/c/*`", "the log", "the clock"],
+        );
+        // What may be written may be read, and not the other way around.
+        check(&grants(&[], &["a"], false, true), &grants(&["a"], &[], false, false), &[]);
+        check(&grants(&["*"], &[], false, false), &grants(&[], &["a"], false, false), &["write `a`"]);
+        // All below a name is not the name, and a name is nothing below it.
+        check(&grants(&["a/*"], &[], true, false), &grants(&["a/b", "a/b/*", "a/*"], &[], true, false), &[]);
+        check(
+            &grants(&["a/*"], &[], true, false),
+            &grants(&["a", "*", "aa/*"], &[], true, false),
+            &["read `a`", "read `*`", "read `aa/*`"],
+        );
+        check(
+            &grants(&["a", "a/b"], &[], true, false),
+            &grants(&["a/*", "a/b/*"], &[], true, false),
+            &["read `a/*`", "read `a/b/*`"],
+        );
     }
 }
