@@ -190,7 +190,7 @@ impl Batch {
                 };
                 match (action, id) {
                     (Action::Put(value) | Action::Create(value), Some(id)) => {
-                        transaction.put_in(id, key, value)?
+                        transaction.put_in(id, key, value)?;
                     }
                     (_, Some(id)) => _ = transaction.delete_in(id, key)?,
                     (_, None) => {}

@@ -169,7 +169,7 @@ impl Store {
     /// # std::fs::write(plugin.join("plugin.toml"), "name = 'hello'\napi = 1\nentry = 'hello.rhai'\n[[trigger]]\non = 'request'\n")?;
     /// # std::fs::write(plugin.join("hello.rhai"), r#"fn on_request(input) { "hello, " + input }"#)?;
     /// let store = Store::open(dir.path().join("store"))?;
-    /// store.plugins().add(&plugin, &AddPlugin::new())?;
+    /// store.plugins().add(&plugin, AddPlugin::new())?;
     /// assert_eq!(store.plugins().call("hello", b"world")?, "hello, world");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -185,7 +185,7 @@ impl Plugins {
     ///
     /// [`Kind::Plugin`](crate::Kind::Plugin) with the file and line if it is not fit for service;
     /// [`Kind::Exists`](crate::Kind::Exists) if there is one of its name; as for [`Store::write`].
-    pub fn add(&self, directory: impl AsRef<Path>, options: &AddPlugin) -> Result<Committed<String>> {
+    pub fn add(&self, directory: impl AsRef<Path>, options: AddPlugin) -> Result<Committed<String>> {
         loader::add(&self.store.inner, directory.as_ref(), options)
     }
 
@@ -195,7 +195,7 @@ impl Plugins {
     /// # Errors
     ///
     /// As for [`add`](Self::add); what was in service is so still.
-    pub fn reload(&self, name: &str, options: &ReloadPlugin) -> Result<Committed<(u64, bool)>> {
+    pub fn reload(&self, name: &str, options: ReloadPlugin) -> Result<Committed<(u64, bool)>> {
         let loaded = loader::reload(&self.store.inner, name, options)?;
         Ok(Committed { version: loaded.version, value: (loaded.generation, loaded.is_new) })
     }
@@ -270,8 +270,8 @@ impl Plugins {
     }
 
     /// Returns the last lines of a plugin's log, the oldest first: what it logged, and what became of it.
-    pub fn log(&self, name: &str) -> Result<Vec<PluginLogLine>> {
-        Ok(self.store.inner.directory.as_ref().map_or_else(Vec::new, |it| journal::read(&it.plugins(), name)))
+    pub fn log(&self, name: &str) -> Vec<PluginLogLine> {
+        self.store.inner.directory.as_ref().map_or_else(Vec::new, |it| journal::read(&it.plugins(), name))
     }
 
     /// Takes up files that have changed, and calls the plugins that are behind, on this thread, until none is or the time is over.
@@ -303,8 +303,7 @@ impl Plugins {
                     {
                         std::thread::sleep(wait);
                     }
-                    Step::Idle(_) => break,
-                    Step::Over => break,
+                    Step::Idle(_) | Step::Over => break,
                     Step::Busy | Step::Stuck(_) => {
                         let position = service.plugin.meter.position().unwrap_or(Version::ZERO);
                         let now = inner.snapshot(Freshness::Latest)?.version();
@@ -321,13 +320,8 @@ impl Plugins {
         let inner = &*self.store.inner;
         let roster = inner.plugins.present();
         let own = roster.services.get(&record.name).filter(|_| inner.writing.load().is_some());
-        let live = match own {
-            Some(service) => supervisor::live(inner, service),
-            None => {
-                let told = inner.directory.as_ref().and_then(|it| journal::live(&it.plugins(), &record.name));
-                told.unwrap_or_default()
-            }
-        };
+        let told = || inner.directory.as_ref().and_then(|it| journal::live(&it.plugins(), &record.name));
+        let live = own.map(|service| supervisor::live(inner, service)).or_else(told).unwrap_or_default();
         let follows = record.enabled && record.triggers.iter().any(|trigger| trigger == "on_commit");
         let stored = records::cursor(snapshot, &record.name)?.map(|cursor| cursor.version);
         let position = live.position.into_iter().chain(stored).max().filter(|_| follows);

@@ -243,20 +243,17 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
             let full = open.record.metadata.history == History::Full;
             let version = version_prefix(ledger.header.version);
             let record = ledger.touch(open, key);
-            match tx.insert(DATA, &row, &[&version, value])? {
-                Some(stored) => {
-                    let (before_version, before) = split_value(&stored);
-                    pending.note(open, key, Some(before), Some(value));
-                    open.contents.remove(key, before);
-                    if full {
-                        record.change(id, Change::Update { key, before, before_version, value });
-                    }
+            if let Some(stored) = tx.insert(DATA, &row, &[&version, value])? {
+                let (before_version, before) = split_value(&stored);
+                pending.note(open, key, Some(before), Some(value));
+                open.contents.remove(key, before);
+                if full {
+                    record.change(id, Change::Update { key, before, before_version, value });
                 }
-                None => {
-                    pending.note(open, key, None, Some(value));
-                    if full {
-                        record.change(id, Change::Insert { key, value });
-                    }
+            } else {
+                pending.note(open, key, None, Some(value));
+                if full {
+                    record.change(id, Change::Insert { key, value });
                 }
             }
             open.contents.add(key, value);

@@ -5,6 +5,7 @@ use cohab_plugin::{Call, CallError, CallErrorKind};
 
 use super::desk::{Desk, Effects};
 use super::generation::Generation;
+use super::journal;
 use super::roster::Service;
 use super::runner::{batch, expecting};
 use crate::store::Inner;
@@ -31,7 +32,7 @@ pub(crate) fn call(inner: &Inner, name: &str, input: &[u8]) -> Result<Bytes> {
             other => other,
         };
         if reply.is_err() || effects.is_empty() {
-            inner.plugins.note_logs(inner, name, generation.number, &outcome.logs);
+            journal::note_logs(inner, name, generation.number, &outcome.logs);
             return reply.map(Bytes::from).map_err(|error| failed(inner, service, error));
         }
         inner.writing()?;
@@ -42,7 +43,7 @@ pub(crate) fn call(inner: &Inner, name: &str, input: &[u8]) -> Result<Bytes> {
         let batch = effects.batch(expecting(batch(service, &[])?, &snapshot, namespaces)?)?;
         match inner.submit(batch) {
             Ok(_) => {
-                inner.plugins.note_logs(inner, name, generation.number, &outcome.logs);
+                journal::note_logs(inner, name, generation.number, &outcome.logs);
                 return Ok(reply.map(Bytes::from).unwrap_or_default());
             }
             Err(error) if error.kind() == Kind::Conflict => {}
@@ -97,7 +98,7 @@ impl Transaction<'_, '_> {
         let mut desk = Desk::new(self, &generation.state, &*inner.options.clock);
         let outcome = generation.call(Call::Request(input), &mut desk);
         let effects: Effects = desk.effects;
-        inner.plugins.note_logs(inner, name, generation.number, &outcome.logs);
+        journal::note_logs(inner, name, generation.number, &outcome.logs);
         let reply = outcome.result.map_err(|error| failed(inner, service, error))?;
         effects.apply(self)?;
         Ok(reply.into())

@@ -74,11 +74,14 @@ impl Base for Transaction<'_, '_> {
     }
 }
 
+/// What to leave under keys; `None` removes them.
+type Keys = BTreeMap<Vec<u8>, Option<Bytes>>;
+
 /// What a call wants written: by namespace, and there by key; `None` removes it.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     /// Few, so looked through.
-    namespaces: Vec<(String, BTreeMap<Vec<u8>, Option<Bytes>>)>,
+    namespaces: Vec<(String, Keys)>,
 }
 
 impl Effects {
@@ -91,7 +94,7 @@ impl Effects {
         self.namespaces.iter().map(|(name, _)| name.as_str())
     }
 
-    fn of(&self, namespace: &str) -> Option<&BTreeMap<Vec<u8>, Option<Bytes>>> {
+    fn of(&self, namespace: &str) -> Option<&Keys> {
         self.namespaces.iter().find(|(name, _)| name == namespace).map(|(_, keys)| keys)
     }
 

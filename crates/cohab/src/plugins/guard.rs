@@ -8,6 +8,7 @@ use cohab_core::NamespaceId;
 use cohab_plugin::{Call, CallErrorKind, ChangeRef, Changes, Level, OnFailure, matches};
 
 use super::desk::{Desk, Effects};
+use super::journal;
 use super::roster::{Guard, Roster};
 use crate::commit::Open;
 use crate::store::Inner;
@@ -25,11 +26,14 @@ pub(crate) fn begin_writing(inner: &Inner) -> Result<()> {
     inner.plugins.refresh(inner).map(drop)
 }
 
+/// The values before and after.
+type Sides = (Option<Bytes>, Option<Bytes>);
+
 /// What a transaction changes that some plugin guards: by namespace and key, what was there before it, and what it leaves.
 pub(crate) struct Pending {
     roster: Option<Arc<Roster>>,
     guarded: HashMap<NamespaceId, bool>,
-    changes: BTreeMap<(String, Vec<u8>), (Option<Bytes>, Option<Bytes>)>,
+    changes: BTreeMap<(String, Vec<u8>), Sides>,
     bytes: usize,
 }
 
@@ -85,7 +89,7 @@ impl Guard {
         let inner = transaction.commit.inner;
         let failed = |kind: CallErrorKind, message: &str| {
             let name = &self.name;
-            inner.plugins.note(inner, name, Level::Error, format!("before_commit: {message}"));
+            journal::note(inner, name, Level::Error, format!("before_commit: {message}"));
             match (kind, self.on_failure) {
                 (CallErrorKind::Failed, _) => {
                     let message = format!("plugin `{name}` refuses: {message}");
@@ -112,7 +116,7 @@ impl Guard {
         desk.effects = effects;
         let outcome = generation.call(Call::BeforeCommit(changes), &mut desk);
         let effects = desk.effects;
-        inner.plugins.note_logs(inner, &self.name, generation.number, &outcome.logs);
+        journal::note_logs(inner, &self.name, generation.number, &outcome.logs);
         if let Err(error) = outcome.result {
             if error.kind != CallErrorKind::Failed {
                 inner.plugins.failed(inner, &self.name, &error.message);

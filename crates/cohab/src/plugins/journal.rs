@@ -8,8 +8,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use cohab_core::{InstanceId, Timestamp, Version};
-use cohab_plugin::Level;
+use cohab_plugin::{Level, LogLine};
 use serde::{Deserialize, Serialize};
+
+use crate::store::Inner;
 
 /// How long a log grows before it is begun anew.
 const LOG_BYTES_MAX: u64 = 1 << 20;
@@ -35,8 +37,26 @@ pub struct PluginLogLine {
     pub text: String,
 }
 
+/// Writes to a plugin's log what becomes of it.
+pub(crate) fn note(inner: &Inner, plugin: &str, level: Level, text: String) {
+    let Some(directory) = &inner.directory else { return };
+    let line = PluginLogLine { at: inner.options.clock.now(), level, generation: None, text };
+    append(&directory.plugins(), plugin, std::iter::once(line));
+}
+
+/// Writes to a plugin's log what a call has logged.
+pub(crate) fn note_logs(inner: &Inner, plugin: &str, generation: u64, logs: &[LogLine]) {
+    let Some(directory) = inner.directory.as_ref().filter(|_| !logs.is_empty()) else { return };
+    let (at, generation) = (inner.options.clock.now(), Some(generation));
+    let lines = logs.iter().map(|LogLine { level, text }| {
+        let (level, text) = (*level, text.clone());
+        PluginLogLine { at, level, generation, text }
+    });
+    append(&directory.plugins(), plugin, lines);
+}
+
 /// Adds lines to a plugin's log.
-pub(crate) fn append(dir: &Path, plugin: &str, lines: impl Iterator<Item = PluginLogLine>) {
+fn append(dir: &Path, plugin: &str, lines: impl Iterator<Item = PluginLogLine>) {
     let mut text = Vec::new();
     for mut line in lines {
         let end = line.text.floor_char_boundary(TEXT_BYTES_MAX);

@@ -16,6 +16,7 @@ use cohab_plugin::{
 
 use super::desk::Desk;
 use super::generation::Generation;
+use super::journal;
 use super::records::{
     self, Cursor, Existing, PluginFailure, PluginMode, PluginRecord, SCHEMA_KEY, own, state_name,
 };
@@ -77,7 +78,7 @@ struct Ready {
 }
 
 /// Adds a plugin and takes it into service.
-pub(crate) fn add(inner: &Inner, directory: &Path, options: &AddPlugin) -> Result<Committed<String>> {
+pub(crate) fn add(inner: &Inner, directory: &Path, options: AddPlugin) -> Result<Committed<String>> {
     let _loading = inner.plugins.loading.lock().unwrap_or_else(PoisonError::into_inner);
     let path = std::path::absolute(directory)
         .map_err(|error| Error::invalid(format!("{}: {error}", directory.display())).source(error))?;
@@ -86,7 +87,7 @@ pub(crate) fn add(inner: &Inner, directory: &Path, options: &AddPlugin) -> Resul
     let ready = prepare(bundle).map_err(|error| not_loaded(None, &error))?;
     let manifest = ready.code.manifest().clone();
     let asked = manifest.asks_for();
-    let granted = options.grants.clone().unwrap_or_else(|| asked.clone());
+    let granted = options.grants.unwrap_or_else(|| asked.clone());
     refuse_ungranted(&granted, &asked).map_err(|error| not_loaded(Some(&manifest.name), &error))?;
     let name = manifest.name.clone();
     let request = Request { expected: None, granted, mode: options.mode, path: &path, rescan: false };
@@ -94,16 +95,16 @@ pub(crate) fn add(inner: &Inner, directory: &Path, options: &AddPlugin) -> Resul
     if let Some(service) = inner.plugins.present().services.get(&name) {
         service.plugin.source.adopt(&signature);
     }
-    inner.plugins.note(inner, &name, Level::Info, format!("added, from {}", path.display()));
+    journal::note(inner, &name, Level::Info, format!("added, from {}", path.display()));
     inner.plugins.look_after(inner);
     Ok(Committed { version: loaded.version, value: name })
 }
 
 /// Loads a plugin's files as they are now.
-pub(crate) fn reload(inner: &Inner, name: &str, options: &ReloadPlugin) -> Result<Loaded> {
+pub(crate) fn reload(inner: &Inner, name: &str, options: ReloadPlugin) -> Result<Loaded> {
     let roster = inner.plugins.refresh(inner)?;
     let service = roster.find(name)?;
-    let how = Asked { grants: options.grants, rescan: options.rescan, is_asked: true };
+    let how = Asked { grants: options.grants, rescan: options.rescan, by_name: true };
     match load(inner, service, how) {
         Ok(loaded) => Ok(loaded),
         Err(failed) => Err(failed.into_error(name)),
@@ -116,12 +117,11 @@ pub(crate) fn look(inner: &Inner, service: &Arc<Service>, how: How) {
     let name = &service.record.name;
     let news = |source: PluginSource, level: Level, text: String| {
         if plugin.set_source_state(source, now) {
-            inner.plugins.note(inner, name, level, text);
+            journal::note(inner, name, level, text);
         }
     };
     let path = || plugin.source.path().display().to_string();
     match plugin.source.look() {
-        Look::Same => {}
         Look::Missing => {
             let text = format!("{} is not there; generation {} serves on", path(), service.record.generation);
             news(PluginSource::Missing, Level::Warn, text);
@@ -150,14 +150,15 @@ pub(crate) fn look(inner: &Inner, service: &Arc<Service>, how: How) {
             if plugin.paused_until().is_some_and(|until| Instant::now() < until) {
                 return;
             }
-            let how = Asked { grants: false, rescan: false, is_asked: false };
+            let how = Asked { grants: false, rescan: false, by_name: false };
             if let Err(Failed::Store(error)) = load(inner, service, how) {
                 // The files are not taken for seen, so this comes back to them.
                 plugin.pause(Instant::now() + PAUSE);
                 plugin.meter.failed(now, error.to_string());
-                inner.plugins.note(inner, name, Level::Error, format!("could not be committed: {error}"));
+                journal::note(inner, name, Level::Error, format!("could not be committed: {error}"));
             }
         }
+        // As it was.
         _ => {}
     }
 }
@@ -169,7 +170,7 @@ struct Asked {
     grants: bool,
     rescan: bool,
     /// Whether somebody asked, as opposed to files that have changed.
-    is_asked: bool,
+    by_name: bool,
 }
 
 fn load(inner: &Inner, service: &Arc<Service>, asked: Asked) -> Result<Loaded, Failed> {
@@ -199,7 +200,7 @@ fn load(inner: &Inner, service: &Arc<Service>, asked: Asked) -> Result<Loaded, F
             return Ok(Some(Loaded { version, generation: record.generation, is_new: false }));
         }
         let is_known_bad = record.failure.as_ref().is_some_and(|failure| failure.hash == hash);
-        if is_known_bad && !asked.is_asked {
+        if is_known_bad && !asked.by_name {
             return Ok(None);
         }
         let ready = prepare(bundle)?;
@@ -243,7 +244,7 @@ fn note_failure(
 ) -> Result<()> {
     let name = &service.record.name;
     let text = format!("not taken into service: {error}; generation {} serves on", service.record.generation);
-    inner.plugins.note(inner, name, Level::Error, text);
+    journal::note(inner, name, Level::Error, text);
     let now = inner.options.clock.now();
     change(inner, name, |record| {
         let stale_since = record.failure.as_ref().map_or(now, |failure| failure.stale_since);
@@ -267,6 +268,17 @@ pub(crate) fn change(
         if record == before { Ok(()) } else { tx.put_plugin_record(&record) }
     })?;
     Ok(done.version)
+}
+
+/// Disables a plugin, as its policy says.
+pub(crate) fn disable(inner: &Inner, plugin: &str, why: String) -> Result<()> {
+    journal::note(inner, plugin, Level::Error, format!("disabled: {why}"));
+    let disabled = change(inner, plugin, |record| {
+        record.enabled = false;
+        record.disabled_because = Some(why);
+        Ok(())
+    });
+    disabled.map(drop)
 }
 
 fn refuse_ungranted(granted: &Grants, asked: &Grants) -> Result<(), LoadError> {
@@ -349,7 +361,7 @@ fn commit(inner: &Inner, ready: &Ready, request: &Request<'_>) -> Result<Loaded,
             if value > 1 {
                 let text =
                     format!("generation {value} is in service, content {}", ready.bundle.hash().short());
-                inner.plugins.note(inner, &name, Level::Info, text);
+                journal::note(inner, &name, Level::Info, text);
             }
             Ok(Loaded { version, generation: value, is_new: true })
         }
@@ -390,7 +402,7 @@ fn install(
     let clock = inner.options.clock.clone();
     let mut desk = Desk::new(tx, &generation.state, &*clock);
     let checked = generation.call(Call::Check, &mut desk);
-    inner.plugins.note_logs(inner, name, number, &checked.logs);
+    journal::note_logs(inner, name, number, &checked.logs);
     checked.result.map_err(|error| {
         LoadError::new(Stage::Check, format!("its own check failed: {}", error.message))
             .file(manifest.entry.clone())
@@ -466,7 +478,7 @@ fn migrate(
             let mut desk = Desk::new(tx, &generation.state, &*clock);
             let outcome = generation.call(Call::Migrate { from }, &mut desk);
             let effects = desk.effects;
-            inner.plugins.note_logs(inner, name, generation.number, &outcome.logs);
+            journal::note_logs(inner, name, generation.number, &outcome.logs);
             outcome.result.map_err(|error| {
                 failed(format!(
                     "its state could not be brought from schema {from} to {wanted}: {}",

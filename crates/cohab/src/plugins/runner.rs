@@ -21,6 +21,7 @@ use super::desk::{Base, Desk, Effects};
 use super::generation::Generation;
 use super::records::{self, CURSORS, Cursor, Existing, RECORDS, own};
 use super::roster::Service;
+use super::{journal, loader};
 use crate::store::Inner;
 use crate::transaction::PLUGIN_LABEL;
 use crate::{Batch, Error, Kind, LogItem, LogRecord, Name, Precondition, Result, Snapshot};
@@ -139,7 +140,7 @@ impl Runner {
                 let mut after = cursor;
                 after.due = Some(due.max(now));
                 let work = Work { call: Owned::Due(due), after, chain: Vec::new(), is_several: false };
-                return self.work(inner, &snapshot, service, &generation, work);
+                return self.work(inner, &snapshot, service, &generation, &work);
             }
             wait = Some(due.since(now));
         }
@@ -166,7 +167,7 @@ impl Runner {
         meter.stall(None);
         let is_empty = matches!(&work.call, Owned::Changes(changes) if changes.is_empty());
         if !is_empty {
-            return self.work(inner, &snapshot, service, &generation, work);
+            return self.work(inner, &snapshot, service, &generation, &work);
         }
         let was_existing = cursor.existing.is_some();
         self.moved(service, work.after);
@@ -229,7 +230,7 @@ impl Runner {
             let seen = take(&record, &mut names, after.offset, &mut changes, |id| {
                 if !std::mem::replace(&mut self.has_warned, true) {
                     let text = format!("namespace #{id} keeps no history: its changes cannot be followed");
-                    inner.plugins.note(inner, name, Level::Warn, text);
+                    journal::note(inner, name, Level::Warn, text);
                 }
             })?;
             if changes.len() > before {
@@ -261,10 +262,10 @@ impl Runner {
         snapshot: &Snapshot,
         service: &Arc<Service>,
         generation: &Generation,
-        work: Work,
+        work: &Work,
     ) -> Result<Step> {
         let name = &service.record.name;
-        let (made, logs) = attempt(inner, generation, &work, &mut &*snapshot);
+        let (made, logs) = attempt(inner, generation, work, &mut &*snapshot);
         let done = match made {
             Ok(effects) if effects.is_empty() && !work.is_due() => {
                 self.moved(service, work.after.clone());
@@ -275,7 +276,7 @@ impl Runner {
                 match commit(inner, service, batch, effects, &work.after) {
                     // Somebody wrote where it writes, or its code was replaced. With the writer's turn nobody does.
                     Err(error) if error.kind() == Kind::Conflict => {
-                        return self.work_in_turn(inner, service, &work);
+                        return self.work_in_turn(inner, service, work);
                     }
                     Err(error) if matches!(error.kind(), Kind::Refused | Kind::InvalidInput) => {
                         Err(CallError::new(CallErrorKind::Failed, error.to_string()))
@@ -290,13 +291,13 @@ impl Runner {
             }
             Err(error) => Err(error),
         };
-        inner.plugins.note_logs(inner, name, generation.number, &logs);
+        journal::note_logs(inner, name, generation.number, &logs);
         match done {
             Ok(()) => {
                 self.retry = None;
                 Ok(Step::Busy)
             }
-            Err(error) => self.failed(inner, service, generation, &work, &error),
+            Err(error) => self.failed(inner, service, generation, work, &error),
         }
     }
 
@@ -321,7 +322,7 @@ impl Runner {
             tx.put_plugin_cursor(name, &work.after)
         });
         let Some((generation, logs, error)) = made else { return done.map(|_| Step::Busy) };
-        inner.plugins.note_logs(inner, name, generation.number, &logs);
+        journal::note_logs(inner, name, generation.number, &logs);
         match (done, error) {
             (Ok(_), _) => {
                 self.stored = work.after.version;
@@ -367,7 +368,7 @@ impl Runner {
                 let made = self.retry.as_ref().map_or(0, |retry| retry.attempts) + 1;
                 if attempts.is_some_and(|attempts| made >= attempts) {
                     let why = format!("{what} failed {made} times: {}", error.message);
-                    inner.plugins.disable(inner, name, why)?;
+                    loader::disable(inner, name, why)?;
                     return Ok(Step::Over);
                 }
                 let wait = backoff.saturating_mul(1 << (made - 1).min(20)).min(backoff_max);
@@ -376,7 +377,7 @@ impl Runner {
                 Ok(Step::Stuck(wait))
             }
             ErrorPolicy::Disable => {
-                inner.plugins.disable(inner, name, format!("{what}: {}", error.message))?;
+                loader::disable(inner, name, format!("{what}: {}", error.message))?;
                 Ok(Step::Over)
             }
             // It is passed over, for good.

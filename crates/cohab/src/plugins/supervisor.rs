@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use cohab_core::{NamespaceId, Version};
 use cohab_fs::fork::{self, Generation as Process};
-use cohab_plugin::{Level, LogLine};
+use cohab_plugin::Level;
 
 use super::generation::Generation;
-use super::journal::{self, Live, PluginLogLine};
+use super::journal::{self, Live};
 use super::loader::{self, How};
 use super::records::{self, PluginMode, RECORDS};
 use super::roster::{self, Plugin, Prepared, Roster, Service};
@@ -118,14 +118,12 @@ impl Supervisor {
     /// Returns what there is of a plugin in this process.
     pub(crate) fn plugin(&self, name: &str, source: &Path) -> Arc<Plugin> {
         let mut plugins = lock(&self.plugins);
-        match plugins.get(name).filter(|plugin| plugin.source.path() == source) {
-            Some(plugin) => plugin.clone(),
-            None => {
-                let plugin = Arc::new(Plugin::new(source));
-                plugins.insert(name.to_owned(), plugin.clone());
-                plugin
-            }
+        if let Some(plugin) = plugins.get(name).filter(|plugin| plugin.source.path() == source) {
+            return plugin.clone();
         }
+        let plugin = Arc::new(Plugin::new(source));
+        plugins.insert(name.to_owned(), plugin.clone());
+        plugin
     }
 
     /// Has the calls that are still under way on what was replaced end some time.
@@ -162,7 +160,7 @@ impl Supervisor {
         }
         if let Err(error) = self.refresh(inner) {
             // It is tried again by whoever looks next.
-            self.note(inner, "", Level::Error, format!("the plugins' records cannot be read: {error}"));
+            journal::note(inner, "", Level::Error, format!("the plugins' records cannot be read: {error}"));
         }
     }
 
@@ -181,41 +179,12 @@ impl Supervisor {
         }
     }
 
-    /// Writes to a plugin's log.
-    pub(crate) fn note(&self, inner: &Inner, plugin: &str, level: Level, text: String) {
-        let Some(directory) = &inner.directory else { return };
-        let line = PluginLogLine { at: inner.options.clock.now(), level, generation: None, text };
-        journal::append(&directory.plugins(), plugin, std::iter::once(line));
-    }
-
-    /// Writes what a call has logged to the plugin's log.
-    pub(crate) fn note_logs(&self, inner: &Inner, plugin: &str, generation: u64, logs: &[LogLine]) {
-        let Some(directory) = inner.directory.as_ref().filter(|_| !logs.is_empty()) else { return };
-        let (at, generation) = (inner.options.clock.now(), Some(generation));
-        let lines = logs.iter().map(|LogLine { level, text }| {
-            let (level, text) = (*level, text.clone());
-            PluginLogLine { at, level, generation, text }
-        });
-        journal::append(&directory.plugins(), plugin, lines);
-    }
-
     /// Counts a call that failed, and writes it to the plugin's log.
     pub(crate) fn failed(&self, inner: &Inner, plugin: &str, message: &str) {
         if let Some(service) = self.roster.load().services.get(plugin) {
             service.plugin.meter.failed(inner.options.clock.now(), message.to_owned());
         }
-        self.note(inner, plugin, Level::Error, message.to_owned());
-    }
-
-    /// Disables a plugin, as its policy says.
-    pub(crate) fn disable(&self, inner: &Inner, plugin: &str, why: String) -> Result<()> {
-        self.note(inner, plugin, Level::Error, format!("disabled: {why}"));
-        loader::change(inner, plugin, |record| {
-            record.enabled = false;
-            record.disabled_because = Some(why);
-            Ok(())
-        })
-        .map(drop)
+        journal::note(inner, plugin, Level::Error, message.to_owned());
     }
 
     /// Sees to it that the threads are there that the plugins need. Called now and then by the handle's keeper.
