@@ -32,6 +32,8 @@ mod namespaces;
 mod open;
 mod page;
 mod past_model;
+#[cfg(feature = "scripts")]
+mod plugins;
 mod refresh;
 mod roles;
 mod stopped;
