@@ -323,7 +323,7 @@ impl Plugins {
         let told = || inner.directory.as_ref().and_then(|it| journal::live(&it.plugins(), &record.name));
         let live = own.map(|service| supervisor::live(inner, service)).or_else(told).unwrap_or_default();
         let follows = record.enabled && record.triggers.iter().any(|trigger| trigger == "on_commit");
-        let stored = records::cursor(snapshot, &record.name)?.map(|cursor| cursor.version);
+        let stored = records::cursor(snapshot, &record.name)?.map(|(cursor, _)| cursor.version);
         let position = live.position.into_iter().chain(stored).max().filter(|_| follows);
         let lag = position.map(|position| snapshot.version().get().saturating_sub(position.get()));
         let here = own.and_then(|service| service.generation.as_ref().err());

@@ -8,7 +8,7 @@ use cohab_log::{Chain, DeltaHeader, DeltaKind, Position};
 use cohab_namespace::catalog::Root;
 pub use cohab_namespace::catalog::Upstream;
 
-use crate::{Error, Kind, Result, Snapshot, Store, commit};
+use crate::{Error, Kind, Result, Snapshot, Store, commit, guard};
 
 impl Store {
     /// Makes a replica a store of its own, which takes writes and follows nobody.
@@ -19,7 +19,7 @@ impl Store {
     pub fn promote_replica(&self) -> Result<Token> {
         self.inner.check_process()?;
         let _turn = self.inner.queue.turn()?;
-        commit::run(&self.inner, |mut commit| {
+        let promoted = commit::run(&self.inner, |mut commit| {
             let path = self.inner.path.display();
             let none = || Error::invalid(format!("{path} is no replica; it takes writes as it is"));
             let upstream = commit.root.upstream.as_mut().filter(|it| !it.promoted).ok_or_else(none)?;
@@ -27,7 +27,10 @@ impl Store {
             let token = Token { store: upstream.store, version: upstream.version };
             commit.changed = true;
             Ok((commit, token))
-        })
+        })?;
+        // From now on plugins are asked before commits, which nobody does on a replica.
+        guard::begin_writing(&self.inner)?;
+        Ok(promoted)
     }
 }
 

@@ -181,8 +181,11 @@ fn handlers(manifest: &Manifest, ast: &AST) -> Result<Vec<&'static str>, LoadErr
     }
     for name in manifest.triggers.iter().map(crate::Trigger::handler) {
         if !found.contains(&name) {
-            let signature = HANDLERS.iter().find(|handler| handler.0 == name).map_or(name, |handler| handler.2);
-            return wrong(format!("a trigger of the manifest needs `{signature}`, which the script does not have"));
+            let signature =
+                HANDLERS.iter().find(|handler| handler.0 == name).map_or(name, |handler| handler.2);
+            return wrong(format!(
+                "a trigger of the manifest needs `{signature}`, which the script does not have"
+            ));
         }
     }
     Ok(found)
@@ -190,8 +193,7 @@ fn handlers(manifest: &Manifest, ast: &AST) -> Result<Vec<&'static str>, LoadErr
 
 /// Runs what is outside of functions, and returns the constants that it leaves.
 fn run_top_level(engine: &Engine, ast: &AST) -> Result<Scope<'static>, LoadError> {
-    let deadline =
-        Deadline { at: Instant::now() + TOP_LEVEL_TIME, limit: TOP_LEVEL_TIME, stop: Stop::new() };
+    let deadline = Deadline { at: Instant::now() + TOP_LEVEL_TIME, limit: TOP_LEVEL_TIME, stop: Stop::new() };
     let memory = u64::try_from(engine.max_string_size()).unwrap_or(u64::MAX);
     let meter = Meter::new(TOP_LEVEL_FUEL, memory, deadline, Authority::None);
     let mut scope = Scope::new();
@@ -260,9 +262,7 @@ impl Instance {
 }
 
 /// Runs Rhai. It does not panic as far as anybody knows; if it does, that is an error of the call and not the end of the process.
-fn guard<T>(
-    run: impl FnOnce() -> Result<T, Box<EvalAltResult>>,
-) -> Result<T, Box<EvalAltResult>> {
+fn guard<T>(run: impl FnOnce() -> Result<T, Box<EvalAltResult>>) -> Result<T, Box<EvalAltResult>> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
         let message = "the script engine failed".into();
         Err(Box::new(EvalAltResult::ErrorArithmetic(message, Position::NONE)))
@@ -273,7 +273,8 @@ fn guard<T>(
 fn answer(call: &Call<'_>, value: Dynamic) -> Result<Answer, CallError> {
     if matches!(call, Call::Request(_)) && !value.is_unit() {
         let bytes = value::to_bytes(value).map_err(|name| {
-            let message = format!("`on_request` returned {name}: a reply is a string or a blob, see `to_string()`");
+            let message =
+                format!("`on_request` returned {name}: a reply is a string or a blob, see `to_string()`");
             CallError::new(CallErrorKind::Trapped, message)
         })?;
         // What is denied is kept by the sandbox.

@@ -9,6 +9,7 @@ use super::journal;
 use super::roster::Service;
 use super::runner::{batch, expecting};
 use crate::store::Inner;
+use crate::transaction::PLUGIN_LABEL;
 use crate::{Error, Freshness, Kind, Result, Transaction};
 
 /// How often a call is made beside other writers before it has the store to itself.
@@ -50,7 +51,11 @@ pub(crate) fn call(inner: &Inner, name: &str, input: &[u8]) -> Result<Bytes> {
             Err(error) => return Err(error),
         }
     }
-    Ok(inner.write(|tx| tx.call_plugin(name, input))?.value)
+    let done = inner.write(|tx| {
+        tx.label_any(format!("{PLUGIN_LABEL}{name}"))?;
+        tx.call_plugin(name, input)
+    });
+    Ok(done?.value)
 }
 
 fn is_replaced(inner: &Inner, generation: &Generation) -> bool {

@@ -23,7 +23,7 @@ const PENDING_BYTES_MAX: usize = 256 << 20;
 
 /// Sees to it that the plugins that are to be asked are there, before the first transaction.
 pub(crate) fn begin_writing(inner: &Inner) -> Result<()> {
-    inner.plugins.refresh(inner).map(drop)
+    inner.plugins.begin_writing(inner)
 }
 
 /// The values before and after.
@@ -89,14 +89,19 @@ impl Guard {
         let inner = transaction.commit.inner;
         let failed = |kind: CallErrorKind, message: &str| {
             let name = &self.name;
-            journal::note(inner, name, Level::Error, format!("before_commit: {message}"));
+            let level = if kind == CallErrorKind::Failed { Level::Info } else { Level::Error };
+            journal::note(inner, name, level, format!("before_commit: {message}"));
             match (kind, self.on_failure) {
                 (CallErrorKind::Failed, _) => {
                     let message = format!("plugin `{name}` refuses: {message}");
                     Err(Error::new(Kind::Refused, message).hint("mend what it names; nothing was committed"))
                 }
-                (_, OnFailure::Allow) => Ok(()),
+                (_, OnFailure::Allow) => {
+                    inner.plugins.count_failure(inner, name, message);
+                    Ok(())
+                }
                 (_, OnFailure::Refuse) => {
+                    inner.plugins.count_failure(inner, name, message);
                     let message = format!("plugin `{name}` cannot say whether to commit this: {message}");
                     let hint =
                         format!("mend the plugin, or `cohab plugin disable {name}`; nothing was committed");
@@ -118,9 +123,6 @@ impl Guard {
         let effects = desk.effects;
         journal::note_logs(inner, &self.name, generation.number, &outcome.logs);
         if let Err(error) = outcome.result {
-            if error.kind != CallErrorKind::Failed {
-                inner.plugins.failed(inner, &self.name, &error.message);
-            }
             failed(error.kind, &error.message)?;
         }
         Ok(effects)

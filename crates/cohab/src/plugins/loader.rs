@@ -243,10 +243,17 @@ fn note_failure(
     error: &LoadError,
 ) -> Result<()> {
     let name = &service.record.name;
-    let text = format!("not taken into service: {error}; generation {} serves on", service.record.generation);
-    journal::note(inner, name, Level::Error, text);
+    if service.record.failure.as_ref().is_none_or(|failure| failure.error != *error) {
+        let text =
+            format!("not taken into service: {error}; generation {} serves on", service.record.generation);
+        journal::note(inner, name, Level::Error, text);
+    }
     let now = inner.options.clock.now();
     change(inner, name, |record| {
+        let is_known = |failure: &PluginFailure| failure.error == *error && failure.hash == hash;
+        if record.failure.as_ref().is_some_and(is_known) {
+            return Ok(());
+        }
         let stale_since = record.failure.as_ref().map_or(now, |failure| failure.stale_since);
         record.failure = Some(PluginFailure { error: error.clone(), hash, at: now, stale_since });
         Ok(())
@@ -439,7 +446,7 @@ fn put_cursor(
 ) -> Result<()> {
     let manifest = generation.code.manifest();
     let start = start(&manifest.triggers);
-    let known = tx.plugin_cursor(&manifest.name)?;
+    let known = tx.plugin_cursor(&manifest.name)?.map(|(cursor, _)| cursor);
     let did_follow = before.is_some_and(|record| record.triggers.iter().any(|it| it == "on_commit"));
     let is_placed = known.is_some() && (did_follow || start.is_none());
     if is_placed && !rescan {

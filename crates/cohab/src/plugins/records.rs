@@ -176,9 +176,11 @@ pub(crate) fn all(snapshot: &Snapshot) -> Result<BTreeMap<String, Known>> {
     entries.collect()
 }
 
-pub(crate) fn cursor(snapshot: &Snapshot, plugin: &str) -> Result<Option<Cursor>> {
+/// Returns a plugin's cursor, and the version that wrote it.
+pub(crate) fn cursor(snapshot: &Snapshot, plugin: &str) -> Result<Option<(Cursor, Version)>> {
     let Some(view) = find(snapshot, CURSORS)? else { return Ok(None) };
-    view.get(plugin)?.map(|value| decode("cursor of a plugin", &value)).transpose()
+    let Some(value) = view.get(plugin)? else { return Ok(None) };
+    Ok(Some((decode("cursor of a plugin", &value)?, value.version())))
 }
 
 pub(crate) fn bundle(snapshot: &Snapshot, hash: ContentHash) -> Result<Bundle> {
@@ -211,10 +213,10 @@ impl Transaction<'_, '_> {
         self.put_own(RECORDS, record.name.as_bytes(), &encode(record)?)
     }
 
-    pub(crate) fn plugin_cursor(&mut self, plugin: &str) -> Result<Option<Cursor>> {
+    pub(crate) fn plugin_cursor(&mut self, plugin: &str) -> Result<Option<(Cursor, Version)>> {
         let Some(id) = self.commit.find_any(&own(CURSORS)?)? else { return Ok(None) };
         let Some(value) = self.get_in(id, plugin.as_bytes())? else { return Ok(None) };
-        decode("cursor of a plugin", &value).map(Some)
+        Ok(Some((decode("cursor of a plugin", &value)?, value.version())))
     }
 
     pub(crate) fn put_plugin_cursor(&mut self, plugin: &str, cursor: &Cursor) -> Result<()> {

@@ -82,7 +82,12 @@ pub(crate) struct Guard {
 /// All plugins, as of one version of their records.
 #[derive(Default)]
 pub(crate) struct Roster {
+    /// The version that last changed a record.
     pub(crate) as_of: Version,
+    /// The version of the snapshot that it was built from.
+    seen: Version,
+    /// Whether the store is led by another one, and calls nothing of its own accord.
+    pub(crate) is_replica: bool,
     pub(crate) services: BTreeMap<String, Arc<Service>>,
     pub(crate) guards: Vec<Guard>,
 }
@@ -97,6 +102,16 @@ impl Roster {
         self.services.get(name).ok_or_else(|| no_plugin(name))
     }
 
+    /// Returns whether it says what a snapshot's records say, or what later ones do.
+    pub(crate) fn suits(&self, snapshot: &Snapshot) -> Result<bool> {
+        Ok(snapshot.version() <= self.seen || self.is_of(snapshot)?)
+    }
+
+    /// Returns whether it says what a snapshot's records say.
+    pub(crate) fn is_of(&self, snapshot: &Snapshot) -> Result<bool> {
+        Ok(self.is_replica == is_replica(snapshot) && self.as_of == records::records_version(snapshot)?)
+    }
+
     /// Returns the version from which on some plugin needs the log.
     pub(crate) fn pinned(&self) -> Option<Version> {
         let running = self.services.values().filter(|service| service.record.enabled);
@@ -109,6 +124,10 @@ pub(crate) fn no_plugin(name: &str) -> Error {
         .hint("`cohab plugin list` shows which there are, `cohab plugin add` makes one")
 }
 
+fn is_replica(snapshot: &Snapshot) -> bool {
+    snapshot.upstream().is_some_and(|upstream| !upstream.promoted)
+}
+
 /// Generations that are about to be committed, so that nobody compiles them once they are.
 pub(crate) type Prepared = Mutex<Vec<Arc<Generation>>>;
 
@@ -119,7 +138,8 @@ pub(crate) fn build(
     plugin: impl Fn(&PluginRecord) -> Arc<Plugin>,
     prepared: &Prepared,
 ) -> Result<Roster> {
-    let mut roster = Roster { as_of: records::records_version(snapshot)?, ..Roster::default() };
+    let (as_of, seen) = (records::records_version(snapshot)?, snapshot.version());
+    let mut roster = Roster { as_of, seen, is_replica: is_replica(snapshot), ..Roster::default() };
     for (name, known) in records::all(snapshot)? {
         let Known { record, version } = known;
         let plugin = plugin(&record);
@@ -144,7 +164,9 @@ pub(crate) fn build(
             Ok(None)
         };
         note_cursor(snapshot, &record, &plugin)?;
-        roster.guards.extend(guard(&record, &generation));
+        if !roster.is_replica {
+            roster.guards.extend(guard(&record, &generation));
+        }
         roster.services.insert(name, Arc::new(Service { plugin, record, version, generation }));
     }
     Ok(roster)
@@ -184,6 +206,7 @@ fn check_schema(snapshot: &Snapshot, record: &PluginRecord) -> Result<(), LoadEr
 fn note_cursor(snapshot: &Snapshot, record: &PluginRecord, plugin: &Plugin) -> Result<()> {
     let follows = record.triggers.iter().any(|trigger| trigger == "on_commit");
     let cursor = records::cursor(snapshot, &record.name)?;
+    let cursor = cursor.map(|(cursor, _)| cursor);
     let at = cursor.filter(|cursor| follows && cursor.store == snapshot.store()).map(|cursor| cursor.version);
     let at = at.map_or(u64::MAX, Version::get);
     plugin.meter.pinned.store(at, std::sync::atomic::Ordering::Relaxed);

@@ -44,8 +44,10 @@ const STALLED: Duration = Duration::from_millis(250);
 pub(crate) struct Runner {
     /// Where it is; `None` until the store was asked.
     cursor: Option<Cursor>,
-    /// What the store says of it.
+    /// Where it is as the store says.
     stored: Version,
+    /// The version that wrote that, which nobody else is to do meanwhile.
+    row: Option<Version>,
     /// A call that is to be made again.
     retry: Option<Retry>,
     /// Up to this version, what follows is called version by version, because something in it fails.
@@ -100,19 +102,27 @@ impl Runner {
         let Some(cursor) = self.cursor.clone().filter(|cursor| cursor.version != self.stored) else {
             return Ok(());
         };
-        let batch = batch(service, &[])?;
-        commit(inner, service, batch, Effects::default(), &cursor)?;
-        self.stored = cursor.version;
-        Ok(())
+        match self.commit(inner, service, batch(service, &[])?, Effects::default(), &cursor) {
+            // Whoever changed something is looked at with the next step.
+            Err(error) if error.kind() == Kind::Conflict => {
+                self.forget();
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// Does what is next for a plugin: a call, or nothing.
     pub(crate) fn step(&mut self, inner: &Inner, service: &Arc<Service>) -> Result<Step> {
         let meter = &service.plugin.meter;
+        if !service.record.enabled {
+            return Ok(Step::Over);
+        }
         let Ok(generation) = service.generation().cloned() else { return Ok(Step::Stuck(STALLED)) };
         let follows = commit_trigger(&generation);
         let schedule = schedule(&generation);
-        if (follows.is_none() && schedule.is_none()) || inner.writing.load().is_none() {
+        let is_called = follows.is_some() || schedule.is_some();
+        if !is_called || inner.writing.load().is_none() || inner.plugins.present().is_replica {
             return Ok(Step::Over);
         }
         if let Some(retry) = &self.retry {
@@ -180,8 +190,9 @@ impl Runner {
 
     /// Asks the store where the plugin is.
     fn begin(&mut self, inner: &Inner, snapshot: &Snapshot, service: &Service) -> Result<Option<Cursor>> {
-        let cursor = records::cursor(snapshot, &service.record.name)?;
+        let (cursor, row) = records::cursor(snapshot, &service.record.name)?.unzip();
         let cursor = cursor.unwrap_or_else(|| Cursor::at(snapshot.store(), snapshot.version()));
+        self.row = row;
         if cursor.store != inner.id {
             service.plugin.meter.stall(Some(format!(
                 "its cursor counts the versions of store {}: `cohab plugin reload --rescan` shows it what is there",
@@ -255,6 +266,32 @@ impl Runner {
         Ok(Work { call: Owned::Changes(changes), after, chain, is_several: versions > 1 })
     }
 
+    /// Commits what a call wrote, and that it was made.
+    fn commit(
+        &mut self,
+        inner: &Inner,
+        service: &Service,
+        batch: Batch,
+        effects: Effects,
+        after: &Cursor,
+    ) -> Result<()> {
+        let (name, cursors) = (Bytes::from(service.record.name.clone()), own(CURSORS)?);
+        let batch = batch.expect(match self.row {
+            Some(row) => Precondition::key_version(&cursors, name.clone(), row),
+            None => Precondition::absent(&cursors, name.clone()),
+        });
+        let batch = effects.batch(batch)?.put_creating(&cursors, name, records::encode(after)?);
+        let version = inner.submit(batch)?;
+        self.committed(service, version, after);
+        Ok(())
+    }
+
+    fn committed(&mut self, service: &Service, version: Version, after: &Cursor) {
+        (self.stored, self.row) = (after.version, Some(version));
+        service.plugin.meter.pinned.store(after.version.get(), Ordering::Relaxed);
+        self.moved(service, after.clone());
+    }
+
     /// Makes a call, and commits what it wrote.
     fn work(
         &mut self,
@@ -273,7 +310,7 @@ impl Runner {
             }
             Ok(effects) => {
                 let batch = expecting(batch(service, &work.chain)?, snapshot, effects.namespaces())?;
-                match commit(inner, service, batch, effects, &work.after) {
+                match self.commit(inner, service, batch, effects, &work.after) {
                     // Somebody wrote where it writes, or its code was replaced. With the writer's turn nobody does.
                     Err(error) if error.kind() == Kind::Conflict => {
                         return self.work_in_turn(inner, service, work);
@@ -282,11 +319,7 @@ impl Runner {
                         Err(CallError::new(CallErrorKind::Failed, error.to_string()))
                     }
                     Err(error) => return Err(error),
-                    Ok(_) => {
-                        self.stored = work.after.version;
-                        self.moved(service, work.after.clone());
-                        Ok(())
-                    }
+                    Ok(()) => Ok(()),
                 }
             }
             Err(error) => Err(error),
@@ -307,6 +340,9 @@ impl Runner {
         let mut made = None;
         let done = inner.write(|tx| {
             tx.label_any(label(name, &work.chain))?;
+            if tx.plugin_cursor(name)?.map(|(_, row)| row) != self.row {
+                return Err(Error::new(Kind::Conflict, "the plugin's cursor was moved meanwhile"));
+            }
             let generation = inner.plugins.present().find(name)?.generation()?.clone();
             let (result, logs) = attempt(inner, &generation, work, tx);
             let (effects, error) = match result {
@@ -321,12 +357,19 @@ impl Runner {
             effects.apply(tx)?;
             tx.put_plugin_cursor(name, &work.after)
         });
-        let Some((generation, logs, error)) = made else { return done.map(|_| Step::Busy) };
+        let Some((generation, logs, error)) = made else {
+            // Somebody has changed where the plugin is, or that it is.
+            self.forget();
+            let is_gone =
+                |error: &Error| matches!(error.kind(), Kind::Conflict | Kind::NotFound | Kind::Plugin);
+            return done
+                .map(|_| Step::Busy)
+                .or_else(|error| if is_gone(&error) { Ok(Step::Busy) } else { Err(error) });
+        };
         journal::note_logs(inner, name, generation.number, &logs);
         match (done, error) {
-            (Ok(_), _) => {
-                self.stored = work.after.version;
-                self.moved(service, work.after.clone());
+            (Ok(done), _) => {
+                self.committed(service, done.version, &work.after);
                 self.retry = None;
                 Ok(Step::Busy)
             }
@@ -382,9 +425,16 @@ impl Runner {
             }
             // It is passed over, for good.
             _ => {
-                commit(inner, service, batch(service, &work.chain)?, Effects::default(), &work.after)?;
-                self.stored = work.after.version;
-                self.moved(service, work.after.clone());
+                match self.commit(
+                    inner,
+                    service,
+                    batch(service, &work.chain)?,
+                    Effects::default(),
+                    &work.after,
+                ) {
+                    Err(error) if error.kind() == Kind::Conflict => self.forget(),
+                    other => other?,
+                }
                 Ok(Step::Busy)
             }
         }
@@ -446,21 +496,6 @@ pub(crate) fn batch(service: &Service, chain: &[String]) -> Result<Batch> {
     let name = &service.record.name;
     let batch = Batch::new().own().label(label(name, chain));
     Ok(batch.expect(Precondition::key_version(&own(RECORDS)?, Bytes::from(name.clone()), service.version)))
-}
-
-fn commit(
-    inner: &Inner,
-    service: &Service,
-    batch: Batch,
-    effects: Effects,
-    cursor: &Cursor,
-) -> Result<Version> {
-    let name = &service.record.name;
-    let batch = effects.batch(batch)?;
-    let batch = batch.put_creating(&own(CURSORS)?, Bytes::from(name.clone()), records::encode(cursor)?);
-    let version = inner.submit(batch)?;
-    service.plugin.meter.pinned.store(cursor.version.get(), Ordering::Relaxed);
-    Ok(version)
 }
 
 /// Names a plugin's transaction by itself and by those that led to it.

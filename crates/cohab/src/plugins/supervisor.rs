@@ -83,7 +83,7 @@ impl Supervisor {
     /// Returns who is in service in a snapshot, or later.
     pub(crate) fn roster(&self, inner: &Inner, snapshot: &Snapshot) -> Result<Arc<Roster>> {
         let roster = self.roster.load();
-        if roster.as_of >= records::records_version(snapshot)? {
+        if roster.suits(snapshot)? {
             return Ok(roster.clone());
         }
         drop(roster);
@@ -98,7 +98,7 @@ impl Supervisor {
         if let Some(view) = records::find(&snapshot, RECORDS)? {
             self.records.store(view.id().get(), Ordering::Relaxed);
         }
-        if last.as_of == records::records_version(&snapshot)? {
+        if last.is_of(&snapshot)? {
             return Ok(last);
         }
         let built = roster::build(
@@ -150,6 +150,14 @@ impl Supervisor {
         });
     }
 
+    /// Begins with what the store says, as its writer: somebody else may have written since this process did.
+    pub(crate) fn begin_writing(&self, inner: &Inner) -> Result<()> {
+        for plugin in lock(&self.plugins).values() {
+            runner::lock(&plugin.runner).forget();
+        }
+        self.refresh(inner).map(drop)
+    }
+
     /// Hears of a commit of this process. Under the writer's turn, so that the next transaction finds the roster as it
     /// is to be.
     pub(crate) fn committed(&self, inner: &Inner, changed: &[NamespaceId]) {
@@ -179,11 +187,16 @@ impl Supervisor {
         }
     }
 
-    /// Counts a call that failed, and writes it to the plugin's log.
-    pub(crate) fn failed(&self, inner: &Inner, plugin: &str, message: &str) {
+    /// Counts a call that failed.
+    pub(crate) fn count_failure(&self, inner: &Inner, plugin: &str, message: &str) {
         if let Some(service) = self.roster.load().services.get(plugin) {
             service.plugin.meter.failed(inner.options.clock.now(), message.to_owned());
         }
+    }
+
+    /// Counts a call that failed, and writes it to the plugin's log.
+    pub(crate) fn failed(&self, inner: &Inner, plugin: &str, message: &str) {
+        self.count_failure(inner, plugin, message);
         journal::note(inner, plugin, Level::Error, message.to_owned());
     }
 
@@ -200,7 +213,8 @@ impl Supervisor {
 
     /// Begins the threads that the plugins need and that are not there.
     fn begin_threads(&self, inner: &Inner, roster: &Roster) {
-        if roster.services.is_empty() || inner.writing.load().is_none() || !inner.options.runs_plugins {
+        let is_idle = roster.services.is_empty() || roster.is_replica;
+        if is_idle || inner.writing.load().is_none() || !inner.options.runs_plugins {
             return;
         }
         self.begin_thread(inner, "", |inner, is_over, _| watch(&inner, &is_over));
@@ -304,7 +318,7 @@ fn watch(handle: &Weak<Inner>, is_over: &RwLock<bool>) {
             let supervisor = &inner.plugins;
             *lock(&supervisor.poked.0) = false;
             let roster = supervisor.present();
-            if roster.services.is_empty() || inner.writing.load().is_none() {
+            if roster.services.is_empty() || roster.is_replica || inner.writing.load().is_none() {
                 return;
             }
             supervisor.begin_threads(&inner, &roster);

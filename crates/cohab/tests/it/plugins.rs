@@ -20,7 +20,8 @@ impl Folder {
         let path = scratch.path().with_file_name(format!("plugin-{name}"));
         fs::create_dir_all(&path).expect("can be made");
         let folder = Self { path };
-        folder.write("plugin.toml", &format!("name = \"{name}\"\napi = 1\nentry = \"main.rhai\"\n{manifest}"));
+        folder
+            .write("plugin.toml", &format!("name = \"{name}\"\napi = 1\nentry = \"main.rhai\"\n{manifest}"));
         folder.write("main.rhai", script);
         folder
     }
@@ -209,7 +210,9 @@ fn counting_calls_from_many_threads_counts_every_call_once() -> Result<()> {
     store.plugins().add(folder.path(), AddPlugin::new())?;
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| (0..50).try_for_each(|_| store.plugins().call("count", b"").map(drop)).expect("is counted"));
+            scope.spawn(|| {
+                (0..50).try_for_each(|_| store.plugins().call("count", b"").map(drop)).expect("is counted")
+            });
         }
     });
     assert_eq!(store.plugins().call("count", b"")?, "201");
@@ -244,7 +247,10 @@ fn state_is_migrated_with_the_swap_or_not_at_all() -> Result<()> {
     let folder = Folder::new(&scratch, "state", manifest, r#"fn on_request(input) { put("a", input); "" }"#);
     store.plugins().add(folder.path(), AddPlugin::new().mode(PluginMode::Production))?;
     store.plugins().call("state", b"one")?;
-    folder.write("plugin.toml", "name = \"state\"\napi = 1\nentry = \"main.rhai\"\nschema = 2\n[[trigger]]\non = \"request\"\n");
+    folder.write(
+        "plugin.toml",
+        "name = \"state\"\napi = 1\nentry = \"main.rhai\"\nschema = 2\n[[trigger]]\non = \"request\"\n",
+    );
     folder.write("main.rhai", r#"fn on_request(input) { get("b") } fn migrate(from) { put("b", get("a") + " moved"); delete("a"); throw "no" }"#);
     let refused = store.plugins().reload("state", ReloadPlugin::new()).unwrap_err();
     assert!(refused.to_string().contains("from schema 1 to 2"), "{refused}");
