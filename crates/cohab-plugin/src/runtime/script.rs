@@ -17,7 +17,7 @@
 //!
 //! Steps and time are counted by the [`Meter`], which sees every operation, also those of functions that are called back by
 //! `map` or `sort`. Memory is bounded in three ways: one string or blob has at most a sixteenth of it in bytes, one array at most
-//! as many elements, one map a quarter of that, with everything in it; the variables of all the functions under way are
+//! as many elements, one map a quarter of that, with everything in it, and never more than 4 Mi; the variables of all the functions under way are
 //! counted up from time to time; and calls, expressions and values are nested only so deep. A limit that is reached ends the
 //! call; the script cannot catch it.
 
@@ -51,6 +51,11 @@ const TOP_LEVEL_TIME: Duration = Duration::from_millis(100);
 /// (2 MiB) takes both at once.
 const CALL_LEVELS_MAX: usize = 32;
 const EXPRESSION_DEPTH_MAX: usize = 32;
+
+/// Bounds of the size of one value, whatever the memory. One operation on the largest array takes tens of milliseconds, during
+/// which nobody looks at the clock.
+const VALUE_SIZE_MIN: usize = 4 << 10;
+const VALUE_SIZE_MAX: usize = 4 << 20;
 
 const FUNCTIONS_MAX: usize = 1_000;
 const VARIABLES_MAX: usize = 1_000;
@@ -133,7 +138,7 @@ fn engine(memory: u64, constants: &Arc<OnceLock<Constants>>) -> Engine {
     for keyword in ["eval", "Fn", "curry", "call", "this", "is_def_var", "is_def_fn"] {
         engine.disable_symbol(keyword);
     }
-    let size = usize::try_from(memory / 16).unwrap_or(usize::MAX).max(4 << 10);
+    let size = usize::try_from(memory / 16).unwrap_or(VALUE_SIZE_MAX).clamp(VALUE_SIZE_MIN, VALUE_SIZE_MAX);
     engine
         .set_max_string_size(size)
         .set_max_array_size(size)
@@ -181,8 +186,11 @@ fn handlers(manifest: &Manifest, ast: &AST) -> Result<Vec<&'static str>, LoadErr
     }
     for name in manifest.triggers.iter().map(crate::Trigger::handler) {
         if !found.contains(&name) {
-            let signature = HANDLERS.iter().find(|handler| handler.0 == name).map_or(name, |handler| handler.2);
-            return wrong(format!("a trigger of the manifest needs `{signature}`, which the script does not have"));
+            let signature =
+                HANDLERS.iter().find(|handler| handler.0 == name).map_or(name, |handler| handler.2);
+            return wrong(format!(
+                "a trigger of the manifest needs `{signature}`, which the script does not have"
+            ));
         }
     }
     Ok(found)
@@ -190,8 +198,7 @@ fn handlers(manifest: &Manifest, ast: &AST) -> Result<Vec<&'static str>, LoadErr
 
 /// Runs what is outside of functions, and returns the constants that it leaves.
 fn run_top_level(engine: &Engine, ast: &AST) -> Result<Scope<'static>, LoadError> {
-    let deadline =
-        Deadline { at: Instant::now() + TOP_LEVEL_TIME, limit: TOP_LEVEL_TIME, stop: Stop::new() };
+    let deadline = Deadline { at: Instant::now() + TOP_LEVEL_TIME, limit: TOP_LEVEL_TIME, stop: Stop::new() };
     let memory = u64::try_from(engine.max_string_size()).unwrap_or(u64::MAX);
     let meter = Meter::new(TOP_LEVEL_FUEL, memory, deadline, Authority::None);
     let mut scope = Scope::new();
@@ -260,9 +267,7 @@ impl Instance {
 }
 
 /// Runs Rhai. It does not panic as far as anybody knows; if it does, that is an error of the call and not the end of the process.
-fn guard<T>(
-    run: impl FnOnce() -> Result<T, Box<EvalAltResult>>,
-) -> Result<T, Box<EvalAltResult>> {
+fn guard<T>(run: impl FnOnce() -> Result<T, Box<EvalAltResult>>) -> Result<T, Box<EvalAltResult>> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
         let message = "the script engine failed".into();
         Err(Box::new(EvalAltResult::ErrorArithmetic(message, Position::NONE)))
@@ -273,7 +278,8 @@ fn guard<T>(
 fn answer(call: &Call<'_>, value: Dynamic) -> Result<Answer, CallError> {
     if matches!(call, Call::Request(_)) && !value.is_unit() {
         let bytes = value::to_bytes(value).map_err(|name| {
-            let message = format!("`on_request` returned {name}: a reply is a string or a blob, see `to_string()`");
+            let message =
+                format!("`on_request` returned {name}: a reply is a string or a blob, see `to_string()`");
             CallError::new(CallErrorKind::Trapped, message)
         })?;
         // What is denied is kept by the sandbox.

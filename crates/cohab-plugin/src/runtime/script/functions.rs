@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, OnceLock};
 
-use rhai::{Array, Dynamic, EvalAltResult, FnPtr, FuncRegistration, ImmutableString, Module, NativeCallContext, Position};
+use rhai::{
+    Array, Dynamic, EvalAltResult, FnPtr, FuncRegistration, ImmutableString, Module, NativeCallContext,
+    Position,
+};
 
 use super::meter;
 use super::value::{self, Bytes};
@@ -162,16 +165,28 @@ fn log(level: &str, text: Dynamic) -> Result<()> {
 fn register_replacements(module: &mut Module) {
     register!(module, "sleep", |_: i64| -> Result<()> { Err(unknown("sleep")) });
     register!(module, "sleep", |_: f64| -> Result<()> { Err(unknown("sleep")) });
-    register!(module, "replace", |ctx: NativeCallContext<'_>, text: &mut ImmutableString, find: &str, by: &str| {
+    register!(module, "replace", |ctx: NativeCallContext<'_>,
+                                  text: &mut ImmutableString,
+                                  find: &str,
+                                  by: &str| {
         replace(&ctx, text, find, by)
     });
-    register!(module, "replace", |ctx: NativeCallContext<'_>, text: &mut ImmutableString, find: &str, by: char| {
+    register!(module, "replace", |ctx: NativeCallContext<'_>,
+                                  text: &mut ImmutableString,
+                                  find: &str,
+                                  by: char| {
         replace(&ctx, text, find, by.encode_utf8(&mut [0; 4]))
     });
-    register!(module, "replace", |ctx: NativeCallContext<'_>, text: &mut ImmutableString, find: char, by: &str| {
+    register!(module, "replace", |ctx: NativeCallContext<'_>,
+                                  text: &mut ImmutableString,
+                                  find: char,
+                                  by: &str| {
         replace(&ctx, text, find.encode_utf8(&mut [0; 4]), by)
     });
-    register!(module, "replace", |ctx: NativeCallContext<'_>, text: &mut ImmutableString, find: char, by: char| {
+    register!(module, "replace", |ctx: NativeCallContext<'_>,
+                                  text: &mut ImmutableString,
+                                  find: char,
+                                  by: char| {
         replace(&ctx, text, find.encode_utf8(&mut [0; 4]), by.encode_utf8(&mut [0; 4]))
     });
     register!(module, "pad", pad);
@@ -181,10 +196,10 @@ fn register_replacements(module: &mut Module) {
         })
     });
     for name in ["sort", "sort_by"] {
-        FuncRegistration::new(name).set_into_module(
-            module,
-            |ctx: NativeCallContext<'_>, array: &mut Array, compare: FnPtr| sort(&ctx, array, &compare),
-        );
+        FuncRegistration::new(name)
+            .set_into_module(module, |ctx: NativeCallContext<'_>, array: &mut Array, compare: FnPtr| {
+                sort(&ctx, array, &compare)
+            });
     }
     for name in ["order", "order_by"] {
         FuncRegistration::new(name).set_into_module(
@@ -267,7 +282,9 @@ fn sort(ctx: &NativeCallContext<'_>, array: &mut Array, compare: &FnPtr) -> Resu
                 let is_right_first = match (order.as_int(), order.as_bool()) {
                     (Ok(order), _) => order > 0,
                     (_, Ok(is_less)) => !is_less,
-                    _ => return Err(mismatch("a number or a boolean from the comparison", order.type_name())),
+                    _ => {
+                        return Err(mismatch("a number or a boolean from the comparison", order.type_name()));
+                    }
                 };
                 merged.extend(if is_right_first { right.next() } else { left.next() });
             }
