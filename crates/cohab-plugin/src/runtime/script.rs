@@ -17,7 +17,7 @@
 //!
 //! Steps and time are counted by the [`Meter`], which sees every operation, also those of functions that are called back by
 //! `map` or `sort`. Memory is bounded in three ways: one string or blob has at most a sixteenth of it in bytes, one array at most
-//! as many elements, one map a quarter of that, with everything in it; the variables of all the functions under way are
+//! as many elements, one map a quarter of that, with everything in it, and never more than 4 Mi; the variables of all the functions under way are
 //! counted up from time to time; and calls, expressions and values are nested only so deep. A limit that is reached ends the
 //! call; the script cannot catch it.
 
@@ -51,6 +51,11 @@ const TOP_LEVEL_TIME: Duration = Duration::from_millis(100);
 /// (2 MiB) takes both at once.
 const CALL_LEVELS_MAX: usize = 32;
 const EXPRESSION_DEPTH_MAX: usize = 32;
+
+/// Bounds of the size of one value, whatever the memory. One operation on the largest array takes tens of milliseconds, during
+/// which nobody looks at the clock.
+const VALUE_SIZE_MIN: usize = 4 << 10;
+const VALUE_SIZE_MAX: usize = 4 << 20;
 
 const FUNCTIONS_MAX: usize = 1_000;
 const VARIABLES_MAX: usize = 1_000;
@@ -133,7 +138,7 @@ fn engine(memory: u64, constants: &Arc<OnceLock<Constants>>) -> Engine {
     for keyword in ["eval", "Fn", "curry", "call", "this", "is_def_var", "is_def_fn"] {
         engine.disable_symbol(keyword);
     }
-    let size = usize::try_from(memory / 16).unwrap_or(usize::MAX).max(4 << 10);
+    let size = usize::try_from(memory / 16).unwrap_or(VALUE_SIZE_MAX).clamp(VALUE_SIZE_MIN, VALUE_SIZE_MAX);
     engine
         .set_max_string_size(size)
         .set_max_array_size(size)
