@@ -322,7 +322,7 @@ impl Plugins {
         let own = roster.services.get(&record.name).filter(|_| inner.writing.load().is_some());
         let told = || inner.directory.as_ref().and_then(|it| journal::live(&it.plugins(), &record.name));
         let live = own.map(|service| supervisor::live(inner, service)).or_else(told).unwrap_or_default();
-        let follows = record.enabled && record.triggers.iter().any(|trigger| trigger == "on_commit");
+        let follows = record.enabled && record.follows();
         let stored = records::cursor(snapshot, &record.name)?.map(|(cursor, _)| cursor.version);
         let position = live.position.into_iter().chain(stored).max().filter(|_| follows);
         let lag = position.map(|position| snapshot.version().get().saturating_sub(position.get()));

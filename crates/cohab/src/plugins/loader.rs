@@ -447,7 +447,7 @@ fn put_cursor(
     let manifest = generation.code.manifest();
     let start = start(&manifest.triggers);
     let known = tx.plugin_cursor(&manifest.name)?.map(|(cursor, _)| cursor);
-    let did_follow = before.is_some_and(|record| record.triggers.iter().any(|it| it == "on_commit"));
+    let did_follow = before.is_some_and(PluginRecord::follows);
     let is_placed = known.is_some() && (did_follow || start.is_none());
     if is_placed && !rescan {
         return Ok(());

@@ -73,6 +73,18 @@ pub struct PluginRecord {
     pub failure: Option<PluginFailure>,
 }
 
+impl PluginRecord {
+    /// Returns whether it is called for what was committed.
+    pub(crate) fn follows(&self) -> bool {
+        self.triggers.iter().any(|trigger| trigger == "on_commit")
+    }
+
+    /// Returns whether it is called by a thread of its own.
+    pub(crate) fn runs(&self) -> bool {
+        self.follows() || self.triggers.iter().any(|trigger| trigger == "on_schedule")
+    }
+}
+
 /// Why a plugin's newer content is not in service.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[non_exhaustive]

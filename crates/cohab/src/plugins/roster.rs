@@ -204,7 +204,7 @@ fn check_schema(snapshot: &Snapshot, record: &PluginRecord) -> Result<(), LoadEr
 
 /// Notes from where on a plugin that follows commits needs the log.
 fn note_cursor(snapshot: &Snapshot, record: &PluginRecord, plugin: &Plugin) -> Result<()> {
-    let follows = record.triggers.iter().any(|trigger| trigger == "on_commit");
+    let follows = record.follows();
     let cursor = records::cursor(snapshot, &record.name)?;
     let cursor = cursor.map(|(cursor, _)| cursor);
     let at = cursor.filter(|cursor| follows && cursor.store == snapshot.store()).map(|cursor| cursor.version);

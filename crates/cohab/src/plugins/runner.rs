@@ -288,7 +288,11 @@ impl Runner {
 
     fn committed(&mut self, service: &Service, version: Version, after: &Cursor) {
         (self.stored, self.row) = (after.version, Some(version));
-        service.plugin.meter.pinned.store(after.version.get(), Ordering::Relaxed);
+        let meter = &service.plugin.meter;
+        if service.record.follows() {
+            meter.pinned.store(after.version.get(), Ordering::Relaxed);
+        }
+        meter.stall(None);
         self.moved(service, after.clone());
     }
 

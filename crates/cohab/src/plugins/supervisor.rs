@@ -219,8 +219,7 @@ impl Supervisor {
         }
         self.begin_thread(inner, "", |inner, is_over, _| watch(&inner, &is_over));
         for (name, service) in &roster.services {
-            let runs = |handler: &String| handler == "on_commit" || handler == "on_schedule";
-            if service.record.enabled && service.record.triggers.iter().any(runs) {
+            if service.record.enabled && service.record.runs() {
                 self.begin_thread(inner, name, |inner, is_over, name| run(&inner, &is_over, &name));
             }
         }
