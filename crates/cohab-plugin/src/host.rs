@@ -18,6 +18,7 @@ pub trait Host {
     fn delete(&mut self, namespace: &str, key: &[u8]) -> Result<bool, HostError>;
 
     /// Shows the entries whose keys begin with `prefix` and are not before `from`, in order, until `visit` has enough.
+    #[expect(clippy::type_complexity, reason = "a name for it would say no more")]
     fn scan(
         &mut self,
         namespace: &str,

@@ -57,7 +57,7 @@ pub struct Instance {
     is_spent: bool,
 }
 
-#[expect(clippy::large_enum_variant, reason = "instances are few and live long")]
+#[cfg_attr(feature = "wasm", expect(clippy::large_enum_variant, reason = "instances are few and live long"))]
 enum Running {
     Script(script::Instance),
     #[cfg(feature = "wasm")]
@@ -189,6 +189,7 @@ impl Code {
     }
 
     /// Makes an instance. What it runs on the way is under the limits of a call.
+    #[cfg_attr(not(feature = "wasm"), expect(clippy::unnecessary_wraps, reason = "a module's may fail"))]
     pub fn instantiate(&self) -> Result<Instance, CallError> {
         let running = match &*self.compiled {
             Compiled::Script(script) => Running::Script(script.instantiate()),

@@ -62,10 +62,11 @@ struct Plugin {
 
 impl Plugin {
     fn load(dir: &str) -> Self {
-        let bundle = Bundle::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(dir)).unwrap();
-        let code =
-            Code::compile(Manifest::of(&bundle).unwrap(), &bundle).unwrap_or_else(|error| panic!("{error}"));
-        let instance = code.instantiate().unwrap();
+        let bundle =
+            Bundle::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(dir)).expect("is fit for service");
+        let code = Code::compile(Manifest::of(&bundle).expect("is a manifest"), &bundle)
+            .unwrap_or_else(|error| panic!("{error}"));
+        let instance = code.instantiate().expect("is fit for service");
         Self { code, instance, host: Memory::default(), cache: GuestCache::new(1 << 20) }
     }
 
@@ -73,7 +74,7 @@ impl Plugin {
         let grants = self.code.manifest().asks_for();
         let outcome = self.instance.call(call, &mut self.host, &grants, &self.cache, &Stop::new());
         if self.instance.is_spent() {
-            self.instance = self.code.instantiate().unwrap();
+            self.instance = self.code.instantiate().expect("is fit for service");
         }
         outcome
     }
@@ -81,7 +82,7 @@ impl Plugin {
     /// The reply, or what kind of error and what it says.
     fn request(&mut self, input: &str) -> Result<String, (CallErrorKind, String)> {
         match self.call(Call::Request(input.as_bytes())).result {
-            Ok(reply) => Ok(String::from_utf8(reply).unwrap()),
+            Ok(reply) => Ok(String::from_utf8(reply).expect("is text")),
             Err(error) => Err((error.kind, error.message)),
         }
     }
@@ -149,19 +150,19 @@ fn the_contract() {
     }
 
     let all = changes("in", &[("k", None, Some("v")), ("y", Some("1"), None)]);
-    plugin.call(Call::Commit(&all)).result.unwrap();
+    plugin.call(Call::Commit(&all)).result.expect("is fit for service");
     assert_eq!(plugin.entries("out"), ["k=v"]);
-    plugin.call(Call::BeforeCommit(&all)).result.unwrap();
+    plugin.call(Call::BeforeCommit(&all)).result.expect("is fit for service");
     let bad = changes("in", &[("k", None, Some("bad"))]);
     let error = plugin.call(Call::BeforeCommit(&bad)).result.unwrap_err();
     assert_eq!((error.kind, error.message.as_str()), (CallErrorKind::Failed, "k is bad"));
-    plugin.call(Call::Schedule(Timestamp::from_micros(5))).result.unwrap();
-    plugin.call(Call::Migrate { from: 1 }).result.unwrap();
+    plugin.call(Call::Schedule(Timestamp::from_micros(5))).result.expect("is fit for service");
+    plugin.call(Call::Migrate { from: 1 }).result.expect("is fit for service");
     assert_eq!(plugin.entries(""), ["due=5", "migrated=1", "n=2"]);
     let error = plugin.call(Call::Migrate { from: 99 }).result.unwrap_err();
     assert_eq!(error.message, "no way from 99");
-    plugin.call(Call::Check).result.unwrap();
-    plugin.request("put - broken x").unwrap();
+    plugin.call(Call::Check).result.expect("is fit for service");
+    plugin.request("put - broken x").expect("is fit for service");
     assert_eq!(plugin.call(Call::Check).result.unwrap_err().message, "broken");
 }
 
@@ -182,7 +183,7 @@ fn the_index_by_customer_follows_puts_updates_and_removals() {
         (vec![("3", Some("nobody"), Some(ben))], "ada/2= ben/3=700"),
     ];
     for (commit, expected) in commits {
-        plugin.call(Call::Commit(&changes("orders", &commit))).result.unwrap();
+        plugin.call(Call::Commit(&changes("orders", &commit))).result.expect("is fit for service");
         assert_eq!(plugin.entries("orders/by-customer").join(" "), expected);
     }
     assert_eq!(plugin.request("ben").unwrap(), "3 700\n");
@@ -217,7 +218,7 @@ fn what_is_no_order_is_refused_with_a_reason() {
         }
     }
     let removal = changes("orders", &[("2026/1", Some("hello"), None)]);
-    plugin.call(Call::BeforeCommit(&removal)).result.unwrap();
+    plugin.call(Call::BeforeCommit(&removal)).result.expect("is fit for service");
     let mut blob = Changes::new();
     let (version, time) = (Version::new(1), Timestamp::from_micros(1));
     blob.push(ChangeRef {
@@ -247,7 +248,7 @@ fn a_day_is_summed_up() {
     // 2024-02-29 23:59:59.999999 UTC.
     let last = 1_709_251_199_999_999;
     let outcome = plugin.call(Call::Schedule(Timestamp::from_micros(last)));
-    outcome.result.unwrap();
+    outcome.result.expect("is fit for service");
     assert_eq!(outcome.logs[0].text, "2024-02-29: orders=2500;total=5000");
     assert_eq!(plugin.entries("orders/summary"), ["2024-02-29=orders=2500;total=5000"]);
     assert!(plugin.call(Call::Schedule(Timestamp::from_micros(last))).logs.is_empty(), "nothing is new");
@@ -258,7 +259,7 @@ fn a_day_is_summed_up() {
         [(0, "1970-01-01"), (951_868_799_999_999, "2000-02-29"), (4_107_542_400_000_000, "2100-03-01")]
     {
         plugin.host.now = time;
-        plugin.request("").unwrap();
+        plugin.request("").expect("is fit for service");
         assert!(plugin.entries("orders/summary").iter().any(|entry| entry.starts_with(day)), "{day}");
     }
 }

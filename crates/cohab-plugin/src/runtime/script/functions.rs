@@ -89,6 +89,7 @@ fn bytes(what: &str, value: Dynamic) -> Result<Bytes> {
         .map_err(|name| mismatch(&format!("a string or a blob as the {what}; see `to_string()`"), name))
 }
 
+#[expect(clippy::unnecessary_box_returns, reason = "errors of scripts are boxed")]
 fn mismatch(expected: &str, actual: &str) -> Box<EvalAltResult> {
     Box::new(EvalAltResult::ErrorMismatchDataType(expected.into(), actual.into(), Position::NONE))
 }
@@ -212,10 +213,12 @@ fn register_replacements(module: &mut Module) {
     }
 }
 
+#[expect(clippy::unnecessary_box_returns, reason = "errors of scripts are boxed")]
 fn unknown(name: &str) -> Box<EvalAltResult> {
     Box::new(EvalAltResult::ErrorFunctionNotFound(name.into(), Position::NONE))
 }
 
+#[expect(clippy::unnecessary_box_returns, reason = "errors of scripts are boxed")]
 fn too_large(what: &str) -> Box<EvalAltResult> {
     Box::new(EvalAltResult::ErrorDataTooLarge(what.into(), Position::NONE))
 }
@@ -234,6 +237,7 @@ fn replace(ctx: &NativeCallContext<'_>, text: &mut ImmutableString, find: &str, 
 }
 
 /// Rhai's own computes the size of the array with numbers that overflow.
+#[expect(clippy::needless_pass_by_value, reason = "as scripts call it")]
 fn pad(ctx: NativeCallContext<'_>, array: &mut Array, len: i64, item: Dynamic) -> Result<()> {
     let Ok(len) = usize::try_from(len) else { return Ok(()) };
     if len <= array.len() {

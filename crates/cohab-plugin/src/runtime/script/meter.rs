@@ -79,6 +79,7 @@ pub(super) fn check_authority() -> Result<(), Box<EvalAltResult>> {
 }
 
 /// An error that a script cannot catch.
+#[expect(clippy::unnecessary_box_returns, reason = "errors of scripts are boxed")]
 pub(super) fn terminated() -> Box<EvalAltResult> {
     Box::new(EvalAltResult::ErrorTerminated(Dynamic::UNIT, Position::NONE))
 }

@@ -204,11 +204,12 @@ fn without_a_grant_nothing_is_logged_and_no_time_told() {
 
 #[test]
 fn lines_are_logged_with_their_level() {
+    use Level::{Debug, Info, Warn};
+
     let source = r#"fn on_request(input) { log("a"); log("warn", "b"); print(1); debug("c"); }"#;
     let code = compile(manifest(), source).unwrap();
     let logs = run(&code, Call::Request(b""), &mut Memory::default()).logs;
     let lines: Vec<_> = logs.iter().map(|line| (line.level, line.text.as_str())).collect();
-    use Level::{Debug, Info, Warn};
     assert_eq!(lines, [(Info, "a"), (Warn, "b"), (Info, "1"), (Debug, "\"c\"")]);
 }
 
@@ -237,7 +238,7 @@ fn what_is_wrong_with_a_script_is_said_before_it_runs() {
     let long = "x".repeat(10 << 20);
     let deep = format!("fn on_request(input) {{ {}1{} }}", "(".repeat(10_000), ")".repeat(10_000));
     let blocks = format!("fn on_request(input) {{ {}{} }}", "{".repeat(10_000), "}".repeat(10_000));
-    let many = (0..2_000).map(|i| format!("fn f{i}() {{}} ")).collect::<String>();
+    let many = (0..2_000).map(|i| format!("fn f{i}() {{}}")).collect::<Vec<_>>().join(" ");
     let rows: &[(&str, &[u8], Stage, Option<(u32, Option<u32>)>, &str)] = &[
         ("empty", b"", Validate, None, "needs `fn on_request(input)`"),
         (
