@@ -239,6 +239,7 @@ fn what_is_wrong_with_a_script_is_said_before_it_runs() {
     let deep = format!("fn on_request(input) {{ {}1{} }}", "(".repeat(10_000), ")".repeat(10_000));
     let blocks = format!("fn on_request(input) {{ {}{} }}", "{".repeat(10_000), "}".repeat(10_000));
     let many = (0..2_000).map(|i| format!("fn f{i}() {{}}")).collect::<Vec<_>>().join(" ");
+    #[expect(clippy::type_complexity, reason = "a table")]
     let rows: &[(&str, &[u8], Stage, Option<(u32, Option<u32>)>, &str)] = &[
         ("empty", b"", Validate, None, "needs `fn on_request(input)`"),
         (
@@ -283,8 +284,7 @@ fn what_is_wrong_with_a_script_is_said_before_it_runs() {
         if let Some((line, column)) = *at {
             assert_eq!(error.line, Some(line), "{name}: {error}");
             assert!(
-                column.is_none()
-                    || column.is_some_and(|column| error.column.is_some_and(|at| at.abs_diff(column) <= 40)),
+                column.is_none_or(|column| error.column.is_some_and(|at| at.abs_diff(column) <= 40)),
                 "{name}: {error}"
             );
         }
@@ -293,9 +293,10 @@ fn what_is_wrong_with_a_script_is_said_before_it_runs() {
 
 /// Bodies of `on_request`, with functions before them, and how they end.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn hostile_scripts_end_as_errors() {
     use CallErrorKind::{OutOfFuel, OutOfMemory, OutOfTime, Trapped};
-    let sum = ["input"; 5_000].join(" + ");
+    let sum = vec!["input"; 5_000].join(" + ");
     let ifs = ["if input == `a` {} else "; 5_000].concat() + "{}";
     let variables = (0..2_000).map(|i| format!("let v{i} = {i}; ")).collect::<String>();
     let literal = format!("[{}].len.to_string()", "1,".repeat(300_000));
