@@ -12,6 +12,8 @@ mod clock;
 mod fault;
 mod imports;
 mod interface;
+#[cfg(test)]
+mod tests;
 mod work;
 
 use std::sync::OnceLock;
