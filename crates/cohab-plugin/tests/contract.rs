@@ -55,7 +55,8 @@ fn subjects() -> Vec<Subject> {
         subjects.push(Subject { name: "script".into(), bundle: Bundle::read(&script).unwrap() });
     }
     if cfg!(feature = "wasm") {
-        for dir in std::env::var("COHAB_GUESTS").unwrap_or_default().split(':').filter(|dir| !dir.is_empty()) {
+        for dir in std::env::var("COHAB_GUESTS").unwrap_or_default().split(':').filter(|dir| !dir.is_empty())
+        {
             subjects.push(Subject { name: dir.into(), bundle: Bundle::read(Path::new(dir)).unwrap() });
         }
     }

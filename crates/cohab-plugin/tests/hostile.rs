@@ -72,12 +72,14 @@ fn code(files: &[(&'static str, Vec<u8>)]) -> Result<Code, cohab_plugin::LoadErr
 
 #[test]
 fn nothing_that_a_plugin_does_gets_any_further_than_it() {
-    let good = rows().into_iter().find(|row| row.name.starts_with("good")).map(|row| code(&row.files).unwrap());
+    let good =
+        rows().into_iter().find(|row| row.name.starts_with("good")).map(|row| code(&row.files).unwrap());
     let mut failed = Vec::new();
     for row in rows() {
         let begin = Instant::now();
         let what = outcome(&row);
         let took = begin.elapsed();
+        println!("{took:>12?} {}", row.name);
         if let Err(what) = what {
             failed.push(format!("{}: expected {:?}, but {what}", row.name, row.expect));
         }
@@ -203,8 +205,12 @@ mod modules {
     }
 
     pub(super) fn rows() -> Vec<Row> {
-        let mut rows =
-            vec![beside("good", r#"(data (i32.const 0) "good")"#, "(call $reply (i32.const 0) (i32.const 4))", Replies("good"))];
+        let mut rows = vec![beside(
+            "good",
+            r#"(data (i32.const 0) "good")"#,
+            "(call $reply (i32.const 0) (i32.const 4))",
+            Replies("good"),
+        )];
         rows.extend(endless());
         rows.extend(broken());
         rows.extend(pointers());
@@ -222,30 +228,48 @@ mod modules {
         let api = format!(r#"(func (export "cohab_api") (result i32) {spin} (i32.const 1))"#);
         let alloc = format!(r#"(func (export "cohab_alloc") (param i32) (result i32) {spin} (i32.const 1))"#);
         let grow = "(loop $more (drop (memory.grow (i32.const 1))) (br $more))";
-        let grow_or_trap =
-            "(loop $more (if (i32.eq (memory.grow (i32.const 1)) (i32.const -1)) (then unreachable)) (br $more))";
-        let recurse = "(func $recurse (param i32) (result i32) (i32.add (call $recurse (local.get 0)) (i32.const 1)))";
+        let grow_or_trap = "(loop $more (if (i32.eq (memory.grow (i32.const 1)) (i32.const -1)) (then unreachable)) (br $more))";
+        let recurse =
+            "(func $recurse (param i32) (result i32) (i32.add (call $recurse (local.get 0)) (i32.const 1)))";
         let enough = "(block $done (loop $more
             (br_if $done (i32.eq (memory.grow (i32.const 1)) (i32.const -1))) (br $more)))
             (i32.store (i32.const 0) (i32.const 0x6b6f)) (call $reply (i32.const 0) (i32.const 2))";
         vec![
             request("loop in on_request", spin, Ends(OutOfTime, "100ms")),
             with("loop in start", [MEMORY, API, ALLOC], &start, Stillborn(OutOfTime, "100ms")),
-            with("loop in _initialize", [MEMORY, API, ALLOC], &initialize, Stillborn(OutOfTime, "_initialize")),
+            with(
+                "loop in _initialize",
+                [MEMORY, API, ALLOC],
+                &initialize,
+                Stillborn(OutOfTime, "_initialize"),
+            ),
             with("loop in cohab_api", [MEMORY, &api, ALLOC], "", Stillborn(OutOfTime, "cohab_api")),
             with("loop in cohab_alloc", [MEMORY, API, &alloc], "", Ends(OutOfTime, "cohab_alloc")),
             request("grow for ever", grow, Ends(OutOfTime, "100ms")),
-            request("grow until it traps", grow_or_trap, Ends(OutOfMemory, "the 16 MiB of memory it may (`[limits] memory`)")),
+            request(
+                "grow until it traps",
+                grow_or_trap,
+                Ends(OutOfMemory, "the 16 MiB of memory it may (`[limits] memory`)"),
+            ),
             request("grow and be content", enough, Replies("ok")),
-            beside("recurse", recurse, "(drop (call $recurse (i32.const 0)))", Ends(OutOfMemory, "512 KiB of stack")),
+            beside(
+                "recurse",
+                recurse,
+                "(drop (call $recurse (i32.const 0)))",
+                Ends(OutOfMemory, "512 KiB of stack"),
+            ),
             with(
                 "recurse in start",
                 [MEMORY, API, ALLOC],
                 &format!("{recurse} (func $start (drop (call $recurse (i32.const 0)))) (start $start)"),
                 Stillborn(OutOfMemory, "512 KiB of stack"),
             ),
-            beside("grow a table for ever", "(table $t 1 funcref)",
-                "(loop $more (drop (table.grow $t (ref.null func) (i32.const 1000))) (br $more))", Ends(OutOfTime, "100ms")),
+            beside(
+                "grow a table for ever",
+                "(table $t 1 funcref)",
+                "(loop $more (drop (table.grow $t (ref.null func) (i32.const 1000))) (br $more))",
+                Ends(OutOfTime, "100ms"),
+            ),
         ]
     }
 
@@ -253,31 +277,92 @@ mod modules {
         let null = "(type $f (func)) (table 1 funcref)";
         vec![
             request("unreachable", "unreachable", Ends(Trapped, "plugin.wasm: wasm function `on_request`: ")),
-            request("divide by zero", "(drop (i32.div_s (i32.const 1) (i32.const 0)))", Ends(Trapped, "divide by zero")),
-            request("overflow", "(drop (i32.div_s (i32.const 0x80000000) (i32.const -1)))", Ends(Trapped, "overflow")),
+            request(
+                "divide by zero",
+                "(drop (i32.div_s (i32.const 1) (i32.const 0)))",
+                Ends(Trapped, "divide by zero"),
+            ),
+            request(
+                "overflow",
+                "(drop (i32.div_s (i32.const 0x80000000) (i32.const -1)))",
+                Ends(Trapped, "overflow"),
+            ),
             request("read outside", "(drop (i32.load (i32.const 65533)))", Ends(Trapped, "out of bounds")),
-            request("read far outside", "(drop (i32.load offset=0xffffffff (i32.const -1)))", Ends(Trapped, "out of bounds")),
-            request("write outside", "(i64.store (i32.const -1) (i64.const 0))", Ends(Trapped, "out of bounds")),
-            request("fill outside", "(memory.fill (i32.const 1) (i32.const 0) (i32.const -1))", Ends(Trapped, "out of bounds")),
-            request("truncate a nan", "(drop (i32.trunc_f32_s (f32.const nan)))", Ends(Trapped, "conversion")),
-            beside("call nothing", null, "(call_indirect (type $f) (i32.const 0))", Ends(Trapped, "uninitialized element")),
-            beside("call outside of a table", null, "(call_indirect (type $f) (i32.const 7))", Ends(Trapped, "out of bounds table")),
-            with("data outside", [MEMORY, API, ALLOC], r#"(data (i32.const 65535) "ab")"#, Stillborn(Trapped, "out of bounds")),
-            with("elements outside", [MEMORY, API, ALLOC], "(table 1 funcref) (elem (i32.const 1) $get)",
-                Stillborn(Trapped, "out of bounds table")),
-            with("trap in start", [MEMORY, API, ALLOC], "(func $s unreachable) (start $s)", Stillborn(Trapped, "`s`")),
-            with("an import in start", [MEMORY, API, ALLOC],
-                "(func $s (call $log (i32.const 1) (i32.const 0) (i32.const 0))) (start $s)", Stillborn(Forbidden, "`cohab.log`")),
-            with("an import in _initialize", [MEMORY, API, ALLOC],
-                r#"(func (export "_initialize") (drop (call $now)))"#, Stillborn(Forbidden, "`cohab.now`")),
-            with("start is an import", [MEMORY, API, ALLOC],
-                r#"(func $s (drop (call $cache_get (i32.const 0) (i32.const 0)))) (start $s)"#, Stillborn(Forbidden, "`cohab.cache_get`")),
+            request(
+                "read far outside",
+                "(drop (i32.load offset=0xffffffff (i32.const -1)))",
+                Ends(Trapped, "out of bounds"),
+            ),
+            request(
+                "write outside",
+                "(i64.store (i32.const -1) (i64.const 0))",
+                Ends(Trapped, "out of bounds"),
+            ),
+            request(
+                "fill outside",
+                "(memory.fill (i32.const 1) (i32.const 0) (i32.const -1))",
+                Ends(Trapped, "out of bounds"),
+            ),
+            request(
+                "truncate a nan",
+                "(drop (i32.trunc_f32_s (f32.const nan)))",
+                Ends(Trapped, "conversion"),
+            ),
+            beside(
+                "call nothing",
+                null,
+                "(call_indirect (type $f) (i32.const 0))",
+                Ends(Trapped, "uninitialized element"),
+            ),
+            beside(
+                "call outside of a table",
+                null,
+                "(call_indirect (type $f) (i32.const 7))",
+                Ends(Trapped, "out of bounds table"),
+            ),
+            with(
+                "data outside",
+                [MEMORY, API, ALLOC],
+                r#"(data (i32.const 65535) "ab")"#,
+                Stillborn(Trapped, "out of bounds"),
+            ),
+            with(
+                "elements outside",
+                [MEMORY, API, ALLOC],
+                "(table 1 funcref) (elem (i32.const 1) $get)",
+                Stillborn(Trapped, "out of bounds table"),
+            ),
+            with(
+                "trap in start",
+                [MEMORY, API, ALLOC],
+                "(func $s unreachable) (start $s)",
+                Stillborn(Trapped, "`s`"),
+            ),
+            with(
+                "an import in start",
+                [MEMORY, API, ALLOC],
+                "(func $s (call $log (i32.const 1) (i32.const 0) (i32.const 0))) (start $s)",
+                Stillborn(Forbidden, "`cohab.log`"),
+            ),
+            with(
+                "an import in _initialize",
+                [MEMORY, API, ALLOC],
+                r#"(func (export "_initialize") (drop (call $now)))"#,
+                Stillborn(Forbidden, "`cohab.now`"),
+            ),
+            with(
+                "start is an import",
+                [MEMORY, API, ALLOC],
+                r#"(func $s (drop (call $cache_get (i32.const 0) (i32.const 0)))) (start $s)"#,
+                Stillborn(Forbidden, "`cohab.cache_get`"),
+            ),
         ]
     }
 
     /// Each pointer of each import, everywhere where it may not be.
     fn pointers() -> Vec<Row> {
-        let bad = [(-1, 1), (65_536, 1), (65_535, 2), (-16, 32), (0, -1), (i32::MIN, 0), (i32::MAX, i32::MAX)];
+        let bad =
+            [(-1, 1), (65_536, 1), (65_535, 2), (-16, 32), (0, -1), (i32::MIN, 0), (i32::MAX, i32::MAX)];
         let mut rows = Vec::new();
         // What a function takes: `p` is an address with a length, `i` and `l` are numbers.
         for (name, takes, gives) in [
@@ -326,22 +411,56 @@ mod modules {
         rows.push(with("room that is new", [MEMORY, API, alloc], "", Replies("")));
         let alloc = r#"(func (export "cohab_alloc") (param i32) (result i32)
             (i32.and (memory.grow (i32.const 60000)) (i32.const 0)))"#;
-        rows.push(with("too much for room", [MEMORY, API, alloc], "", Ends(OutOfMemory, "`[limits] memory`")));
+        rows.push(with(
+            "too much for room",
+            [MEMORY, API, alloc],
+            "",
+            Ends(OutOfMemory, "`[limits] memory`"),
+        ));
         let bytes = r#"(data (i32.const 0) "\ff\fe") (data (i32.const 16) "out")"#;
         for (name, body, piece) in [
-            ("a namespace of bytes", "(drop (call $get (i32.const 0) (i32.const 2) (i32.const 0) (i32.const 0)))", "UTF-8"),
+            (
+                "a namespace of bytes",
+                "(drop (call $get (i32.const 0) (i32.const 2) (i32.const 0) (i32.const 0)))",
+                "UTF-8",
+            ),
             ("a log of bytes", "(call $log (i32.const 1) (i32.const 0) (i32.const 2))", "UTF-8"),
             ("a failure of bytes", "(call $fail (i32.const 0) (i32.const 2))", "UTF-8"),
-            ("a log of zeros, at level 7", "(call $log (i32.const 7) (i32.const 9) (i32.const 1))", "level 7"),
-            ("a time before now", "(call $cache_put (i32.const 0) (i32.const 1) (i32.const 0) (i32.const 1) (i64.const -5))", "-5 ms"),
-            ("a long name to read", "(drop (call $get (i32.const 32) (i32.const 60000) (i32.const 0) (i32.const 0)))", "60000 bytes"),
-            ("a long name to write", "(drop (call $delete (i32.const 32) (i32.const 60000) (i32.const 0) (i32.const 0)))", "60000 bytes"),
-            ("a long key to read", "(drop (call $get (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 60000)))", "a key of 60000 bytes"),
-            ("a long key to write",
-                "(call $put (i32.const 16) (i32.const 3) (i32.const 0) (i32.const 60000) (i32.const 0) (i32.const 0))", "a key of 60000 bytes"),
-            ("a long prefix",
+            (
+                "a log of zeros, at level 7",
+                "(call $log (i32.const 7) (i32.const 9) (i32.const 1))",
+                "level 7",
+            ),
+            (
+                "a time before now",
+                "(call $cache_put (i32.const 0) (i32.const 1) (i32.const 0) (i32.const 1) (i64.const -5))",
+                "-5 ms",
+            ),
+            (
+                "a long name to read",
+                "(drop (call $get (i32.const 32) (i32.const 60000) (i32.const 0) (i32.const 0)))",
+                "60000 bytes",
+            ),
+            (
+                "a long name to write",
+                "(drop (call $delete (i32.const 32) (i32.const 60000) (i32.const 0) (i32.const 0)))",
+                "60000 bytes",
+            ),
+            (
+                "a long key to read",
+                "(drop (call $get (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 60000)))",
+                "a key of 60000 bytes",
+            ),
+            (
+                "a long key to write",
+                "(call $put (i32.const 16) (i32.const 3) (i32.const 0) (i32.const 60000) (i32.const 0) (i32.const 0))",
+                "a key of 60000 bytes",
+            ),
+            (
+                "a long prefix",
                 "(drop (call $scan (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 60000) (i32.const 0) (i32.const 0) (i32.const 0)))",
-                "a key of 60000 bytes"),
+                "a key of 60000 bytes",
+            ),
         ] {
             rows.push(beside(name, bytes, body, Ends(Forbidden, piece)));
         }
@@ -354,25 +473,47 @@ mod modules {
                 (global.set $n (i32.add (global.get $n) (i32.const 1))))"#;
         let mut rows = Vec::new();
         for (name, body, expect) in [
-            ("a flood of lines", "(call $log (i32.const 1) (i32.const 0) (i32.const 65000))", Ends(OutOfTime, "100ms")),
-            ("a flood of writes",
+            (
+                "a flood of lines",
+                "(call $log (i32.const 1) (i32.const 0) (i32.const 65000))",
+                Ends(OutOfTime, "100ms"),
+            ),
+            (
+                "a flood of writes",
                 "(call $put (i32.const 0) (i32.const 3) (i32.const 16) (i32.const 4) (i32.const 0) (i32.const 65536))",
-                Ends(Forbidden, "`[limits] writes`")),
-            ("a flood of deletions",
+                Ends(Forbidden, "`[limits] writes`"),
+            ),
+            (
+                "a flood of deletions",
                 "(drop (call $delete (i32.const 0) (i32.const 3) (i32.const 16) (i32.const 4)))",
-                Ends(OutOfTime, "100ms")),
-            ("a flood for the cache",
+                Ends(OutOfTime, "100ms"),
+            ),
+            (
+                "a flood for the cache",
                 "(call $cache_put (i32.const 16) (i32.const 4) (i32.const 0) (i32.const 9999) (i64.const 0))",
-                Ends(OutOfTime, "100ms")),
-            ("more than the cache",
+                Ends(OutOfTime, "100ms"),
+            ),
+            (
+                "more than the cache",
                 "(call $cache_put (i32.const 16) (i32.const 4) (i32.const 0) (i32.const 65536) (i64.const 0))",
-                Ends(OutOfTime, "100ms")),
-            ("a flood of reads", "(drop (call $get (i32.const 8) (i32.const 2) (i32.const 16) (i32.const 4)))", Ends(OutOfTime, "100ms")),
+                Ends(OutOfTime, "100ms"),
+            ),
+            (
+                "a flood of reads",
+                "(drop (call $get (i32.const 8) (i32.const 2) (i32.const 16) (i32.const 4)))",
+                Ends(OutOfTime, "100ms"),
+            ),
             ("a flood of replies", "(call $reply (i32.const 0) (i32.const 65536))", Ends(OutOfTime, "100ms")),
-            ("a flood of failures", "(call $fail (i32.const 24) (i32.const 60000))", Ends(OutOfTime, "100ms")),
-            ("a refusal that is passed over",
+            (
+                "a flood of failures",
+                "(call $fail (i32.const 24) (i32.const 60000))",
+                Ends(OutOfTime, "100ms"),
+            ),
+            (
+                "a refusal that is passed over",
                 "(call $put (i32.const 8) (i32.const 2) (i32.const 16) (i32.const 4) (i32.const 0) (i32.const 0))",
-                Ends(Forbidden, "writes to namespace `in`")),
+                Ends(Forbidden, "writes to namespace `in`"),
+            ),
         ] {
             rows.push(beside(name, more, format!("(loop $more (call $next) {body} (br $more))"), expect));
         }
@@ -382,44 +523,129 @@ mod modules {
     fn liars() -> Vec<Row> {
         let lies = r#"(func (export "cohab_api") (result i32) (i32.const 2))"#;
         let traps = r#"(func (export "cohab_api") (result i32) unreachable)"#;
-        let full = |import: &str| format!("{import} {MEMORY} {API} {ALLOC}
-            (func (export \"on_request\") (param i32 i32) (result i32) (i32.const 0))");
+        let full = |import: &str| {
+            format!(
+                "{import} {MEMORY} {API} {ALLOC}
+            (func (export \"on_request\") (param i32 i32) (result i32) (i32.const 0))"
+            )
+        };
         let mut rows = vec![
-            with("another version", [MEMORY, lies, ALLOC], "", Stillborn(Forbidden, "says that it is written for version 2")),
+            with(
+                "another version",
+                [MEMORY, lies, ALLOC],
+                "",
+                Stillborn(Forbidden, "says that it is written for version 2"),
+            ),
             with("no version", [MEMORY, traps, ALLOC], "", Stillborn(Trapped, "cohab_api")),
             with("no memory", ["", API, ALLOC], "", Refused(Validate, "no memory")),
-            with("memory not exported", ["(memory 1)", API, ALLOC], "", Refused(Validate, "does not export `memory`")),
-            with("memory of another name", [r#"(memory (export "mem") 1)"#, API, ALLOC], "", Refused(Validate, "does not export `memory`")),
-            with("memory is a global", [r#"(memory 1) (global (export "memory") i32 (i32.const 0))"#, API, ALLOC], "",
-                Refused(Validate, "exports `memory` as a global")),
+            with(
+                "memory not exported",
+                ["(memory 1)", API, ALLOC],
+                "",
+                Refused(Validate, "does not export `memory`"),
+            ),
+            with(
+                "memory of another name",
+                [r#"(memory (export "mem") 1)"#, API, ALLOC],
+                "",
+                Refused(Validate, "does not export `memory`"),
+            ),
+            with(
+                "memory is a global",
+                [r#"(memory 1) (global (export "memory") i32 (i32.const 0))"#, API, ALLOC],
+                "",
+                Refused(Validate, "exports `memory` as a global"),
+            ),
             with("no cohab_api", [MEMORY, "", ALLOC], "", Refused(Validate, "does not export `cohab_api`")),
             with("no cohab_alloc", [MEMORY, API, ""], "", Refused(Validate, "does not export `cohab_alloc`")),
-            text("no on_request", format!("{MEMORY} {API} {ALLOC}"),
-                Refused(Validate, "does not export `on_request`, which is a function (i32, i32) -> i32")),
-            text("on_request of another type", format!(r#"{MEMORY} {API} {ALLOC} (func (export "on_request") (param i32))"#),
-                Refused(Validate, "exports `on_request` as a function (i32) -> (); it is a function (i32, i32) -> i32")),
-            text("on_request is a table", format!(r#"{MEMORY} {API} {ALLOC} (table (export "on_request") 1 funcref)"#),
-                Refused(Validate, "exports `on_request` as a table")),
-            with("check of another type", [MEMORY, API, ALLOC], r#"(func (export "check") (param i64))"#, Refused(Validate, "`check`")),
-            with("_initialize of another type", [MEMORY, API, ALLOC], r#"(func (export "_initialize") (result i32) (i32.const 0))"#,
-                Refused(Validate, "`_initialize`")),
-            text("an unknown import", full(r#"(import "cohab" "open" (func (param i32)))"#),
-                Refused(Validate, "imports `cohab.open`, which the interface does not have; from `cohab` it may import: get, put, ")),
-            text("an import of wasi", full(r#"(import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))"#),
-                Refused(Validate, "imports `wasi_snapshot_preview1.fd_write`, which the interface does not have; a plugin has no files")),
-            text("another module's get", full(r#"(import "env" "get" (func))"#), Refused(Validate, "imports `env.get`")),
-            text("an import of another type", full(r#"(import "cohab" "get" (func (param i32) (result i32)))"#),
-                Refused(Validate, "imports `cohab.get` as a function (i32) -> i32; it is a function (i32, i32, i32, i32) -> i64")),
-            text("an import that is a global", full(r#"(import "cohab" "get" (global i32))"#),
-                Refused(Validate, "imports `cohab.get` as a global")),
-            text("an import of memory",
-                format!(r#"(import "env" "memory" (memory 1)) {API} {ALLOC} (export "memory" (memory 0))"#), Refused(Validate, "imports `env.memory`")),
-            text("a long import", full(&format!(r#"(import "cohab" "{}" (func))"#, "x".repeat(90_000))), Refused(Validate, "imports `cohab.xxx")),
-            text("a wide import", full(&format!(r#"(import "cohab" "get" (func (param {})))"#, "i32 ".repeat(1000))),
-                Refused(Validate, "i32, …) -> ()")),
+            text(
+                "no on_request",
+                format!("{MEMORY} {API} {ALLOC}"),
+                Refused(Validate, "does not export `on_request`, which is a function (i32, i32) -> i32"),
+            ),
+            text(
+                "on_request of another type",
+                format!(r#"{MEMORY} {API} {ALLOC} (func (export "on_request") (param i32))"#),
+                Refused(
+                    Validate,
+                    "exports `on_request` as a function (i32) -> (); it is a function (i32, i32) -> i32",
+                ),
+            ),
+            text(
+                "on_request is a table",
+                format!(r#"{MEMORY} {API} {ALLOC} (table (export "on_request") 1 funcref)"#),
+                Refused(Validate, "exports `on_request` as a table"),
+            ),
+            with(
+                "check of another type",
+                [MEMORY, API, ALLOC],
+                r#"(func (export "check") (param i64))"#,
+                Refused(Validate, "`check`"),
+            ),
+            with(
+                "_initialize of another type",
+                [MEMORY, API, ALLOC],
+                r#"(func (export "_initialize") (result i32) (i32.const 0))"#,
+                Refused(Validate, "`_initialize`"),
+            ),
+            text(
+                "an unknown import",
+                full(r#"(import "cohab" "open" (func (param i32)))"#),
+                Refused(
+                    Validate,
+                    "imports `cohab.open`, which the interface does not have; from `cohab` it may import: get, put, ",
+                ),
+            ),
+            text(
+                "an import of wasi",
+                full(
+                    r#"(import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))"#,
+                ),
+                Refused(
+                    Validate,
+                    "imports `wasi_snapshot_preview1.fd_write`, which the interface does not have; a plugin has no files",
+                ),
+            ),
+            text(
+                "another module's get",
+                full(r#"(import "env" "get" (func))"#),
+                Refused(Validate, "imports `env.get`"),
+            ),
+            text(
+                "an import of another type",
+                full(r#"(import "cohab" "get" (func (param i32) (result i32)))"#),
+                Refused(
+                    Validate,
+                    "imports `cohab.get` as a function (i32) -> i32; it is a function (i32, i32, i32, i32) -> i64",
+                ),
+            ),
+            text(
+                "an import that is a global",
+                full(r#"(import "cohab" "get" (global i32))"#),
+                Refused(Validate, "imports `cohab.get` as a global"),
+            ),
+            text(
+                "an import of memory",
+                format!(r#"(import "env" "memory" (memory 1)) {API} {ALLOC} (export "memory" (memory 0))"#),
+                Refused(Validate, "imports `env.memory`"),
+            ),
+            text(
+                "a long import",
+                full(&format!(r#"(import "cohab" "{}" (func))"#, "x".repeat(90_000))),
+                Refused(Validate, "imports `cohab.xxx"),
+            ),
+            text(
+                "a wide import",
+                full(&format!(r#"(import "cohab" "get" (func (param {})))"#, "i32 ".repeat(1000))),
+                Refused(Validate, "i32, …) -> ()"),
+            ),
         ];
         for (name, memory, piece) in [
-            ("memory of 4 GiB", r#"(memory (export "memory") 65536)"#, "begins with 4096 MiB of memory, and may have 16 MiB"),
+            (
+                "memory of 4 GiB",
+                r#"(memory (export "memory") 65536)"#,
+                "begins with 4096 MiB of memory, and may have 16 MiB",
+            ),
             ("memory of a page too much", r#"(memory (export "memory") 257)"#, "`[limits] memory`"),
             ("shared memory", r#"(memory (export "memory") 1 2 shared)"#, "valid"),
             ("memory of 64 bits", r#"(memory (export "memory") i64 1)"#, "valid"),
@@ -427,7 +653,12 @@ mod modules {
         ] {
             rows.push(with(name, [memory, API, ALLOC], "", Refused(Validate, piece)));
         }
-        rows.push(with("memory of all pages", [r#"(memory (export "memory") 256)"#, API, ALLOC], "", Replies("")));
+        rows.push(with(
+            "memory of all pages",
+            [r#"(memory (export "memory") 256)"#, API, ALLOC],
+            "",
+            Replies(""),
+        ));
         for (name, more, piece) in [
             ("a table of 2^32", "(table 0xffffffff funcref)", "4294967295"),
             ("many tables", &"(table 1 funcref)".repeat(90), "tables"),
@@ -437,7 +668,11 @@ mod modules {
             ("exceptions", "(tag $e) (func throw $e)", "valid"),
             ("atomics", "(func (drop (i32.atomic.load (i32.const 0))))", "valid"),
             ("structures", "(type (struct))", "valid"),
-            ("wide arithmetic", "(func (result i64 i64) (i64.mul_wide_u (i64.const 1) (i64.const 1)))", "valid"),
+            (
+                "wide arithmetic",
+                "(func (result i64 i64) (i64.mul_wide_u (i64.const 1) (i64.const 1)))",
+                "valid",
+            ),
         ] {
             rows.push(with(name, [MEMORY, API, ALLOC], more, Refused(Validate, piece)));
         }
@@ -475,7 +710,11 @@ mod modules {
             bytes.extend([section, 6, 0xff, 0xff, 0xff, 0xff, 0x0f, 0]);
             rows.push(row(format!("a huge count of section {section}"), bytes, Refused(Validate, "it ")));
         }
-        rows.push(row("a huge section", *b"\0asm\x01\0\0\0\x01\xff\xff\xff\xff\x0f", Refused(Validate, "valid")));
+        rows.push(row(
+            "a huge section",
+            *b"\0asm\x01\0\0\0\x01\xff\xff\xff\xff\x0f",
+            Refused(Validate, "valid"),
+        ));
         rows
     }
 
@@ -505,23 +744,59 @@ mod modules {
         tables += ")";
         vec![
             with("100,000 functions", parts, &"(func)".repeat(100_000), Refused(Validate, "functions")),
-            with("20,000 types", parts, &(0..20_000).map(|n| format!("(type (func (param {})))", "i32 ".repeat(n % 10))).collect::<String>(),
-                Refused(Validate, "types")),
-            with("20,000 globals", parts, &"(global i32 (i32.const 0))".repeat(20_000), Refused(Validate, "globals")),
-            with("5,000,000 variables", parts, &format!("(func (local {}))", "i32 ".repeat(49_000)).repeat(100), Refused(Validate, "variables")),
-            with("60,000 variables in a function", parts, &format!("(func (local {}))", "i32 ".repeat(60_000)), Refused(Validate, "locals")),
+            with(
+                "20,000 types",
+                parts,
+                &(0..20_000)
+                    .map(|n| format!("(type (func (param {})))", "i32 ".repeat(n % 10)))
+                    .collect::<String>(),
+                Refused(Validate, "types"),
+            ),
+            with(
+                "20,000 globals",
+                parts,
+                &"(global i32 (i32.const 0))".repeat(20_000),
+                Refused(Validate, "globals"),
+            ),
+            with(
+                "5,000,000 variables",
+                parts,
+                &format!("(func (local {}))", "i32 ".repeat(49_000)).repeat(100),
+                Refused(Validate, "variables"),
+            ),
+            with(
+                "60,000 variables in a function",
+                parts,
+                &format!("(func (local {}))", "i32 ".repeat(60_000)),
+                Refused(Validate, "locals"),
+            ),
             with("loops of variables", parts, &loops, Refused(Validate, "too large to compile")),
             with("jumps in tables", parts, &tables, Refused(Validate, "too large to compile")),
-            with("blocks of 1000 values", parts,
-                &format!("(func (param {wide}) (result {wide}) {} {})",
+            with(
+                "blocks of 1000 values",
+                parts,
+                &format!(
+                    "(func (param {wide}) (result {wide}) {} {})",
                     (0..1000).map(|n| format!("local.get {n} ")).collect::<String>(),
-                    format!("(loop (param {wide}) (result {wide}) i32.const 1 br_if 0)").repeat(3000)),
-                Refused(Validate, "too large to compile")),
-            with("calls for 1000 values", parts,
-                &format!("(func $w (result {wide}) unreachable) (func {})", "(block call $w br 0)".repeat(9000)),
-                Refused(Validate, "too large to compile")),
-            with("100,000 blocks in each other", parts,
-                &format!("(func {} {})", "block ".repeat(100_000), "end ".repeat(100_000)), Replies("")),
+                    format!("(loop (param {wide}) (result {wide}) i32.const 1 br_if 0)").repeat(3000)
+                ),
+                Refused(Validate, "too large to compile"),
+            ),
+            with(
+                "calls for 1000 values",
+                parts,
+                &format!(
+                    "(func $w (result {wide}) unreachable) (func {})",
+                    "(block call $w br 0)".repeat(9000)
+                ),
+                Refused(Validate, "too large to compile"),
+            ),
+            with(
+                "100,000 blocks in each other",
+                parts,
+                &format!("(func {} {})", "block ".repeat(100_000), "end ".repeat(100_000)),
+                Replies(""),
+            ),
         ]
     }
 }
@@ -543,7 +818,8 @@ fn where_only_reading_is_allowed_nothing_is_written() {
         (func (export "before_commit") (param i32 i32) (result i32) (call $read) (call $write) (i32.const 0))
         (func (export "check") (result i32)
             (call $read) (drop (call $delete (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 1))) (i32.const 0)))"#;
-    let files = [("plugin.toml", manifest("plugin.wasm").into()), ("plugin.wasm", wat::parse_str(module).unwrap())];
+    let files =
+        [("plugin.toml", manifest("plugin.wasm").into()), ("plugin.wasm", wat::parse_str(module).unwrap())];
     let code = code(&files).unwrap();
     Running::new(&code).unwrap().reply("x");
     let mut changes = Changes::new();

@@ -12,18 +12,18 @@ use cohab_plugin::{
 };
 
 /// What time it is in all tests.
-pub const NOW: u64 = 1_700_000_000_123_456;
+pub(crate) const NOW: u64 = 1_700_000_000_123_456;
 
 /// Namespaces in memory; that of the empty name is the plugin's own state.
 #[derive(Clone, Default, Debug, PartialEq, Eq)]
-pub struct Maps {
-    pub namespaces: BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>,
+pub(crate) struct Maps {
+    pub(crate) namespaces: BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>,
     /// What goes wrong with everything that is asked.
-    pub failure: Option<&'static str>,
+    pub(crate) failure: Option<&'static str>,
 }
 
 impl Maps {
-    pub fn of(entries: &[(&str, &str, &str)]) -> Self {
+    pub(crate) fn of(entries: &[(&str, &str, &str)]) -> Self {
         let mut maps = Self::default();
         for (namespace, key, value) in entries {
             maps.set(namespace, key, value);
@@ -31,12 +31,12 @@ impl Maps {
         maps
     }
 
-    pub fn set(&mut self, namespace: &str, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+    pub(crate) fn set(&mut self, namespace: &str, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         let namespace = self.namespaces.entry(namespace.into()).or_default();
         namespace.insert(key.as_ref().into(), value.as_ref().into());
     }
 
-    pub fn value(&self, namespace: &str, key: impl AsRef<[u8]>) -> Option<&[u8]> {
+    pub(crate) fn value(&self, namespace: &str, key: impl AsRef<[u8]>) -> Option<&[u8]> {
         self.namespaces.get(namespace)?.get(key.as_ref()).map(Vec::as_slice)
     }
 
@@ -46,12 +46,7 @@ impl Maps {
 }
 
 impl Host for Maps {
-    fn get(
-        &mut self,
-        namespace: &str,
-        key: &[u8],
-        found: &mut dyn FnMut(&[u8]),
-    ) -> Result<bool, HostError> {
+    fn get(&mut self, namespace: &str, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<bool, HostError> {
         self.check()?;
         Ok(self.value(namespace, key).map(found).is_some())
     }
@@ -90,34 +85,34 @@ impl Host for Maps {
 }
 
 /// A plugin to be called, with what it is called with.
-pub struct Running {
-    pub manifest: Manifest,
-    pub instance: Instance,
-    pub cache: GuestCache,
-    pub stop: Stop,
-    pub host: Maps,
+pub(crate) struct Running {
+    pub(crate) manifest: Manifest,
+    pub(crate) instance: Instance,
+    pub(crate) cache: GuestCache,
+    pub(crate) stop: Stop,
+    pub(crate) host: Maps,
 }
 
 impl Running {
-    pub fn new(code: &Code) -> Result<Self, CallError> {
+    pub(crate) fn new(code: &Code) -> Result<Self, CallError> {
         let manifest = Manifest::clone(code.manifest());
         let cache = GuestCache::new(manifest.limits.cache);
         let instance = code.instantiate()?;
         Ok(Self { manifest, instance, cache, stop: Stop::new(), host: Maps::default() })
     }
 
-    pub fn call(&mut self, call: Call<'_>) -> Outcome {
+    pub(crate) fn call(&mut self, call: Call<'_>) -> Outcome {
         let Self { manifest, instance, cache, stop, host } = self;
         instance.call(call, host, &manifest.grants, cache, stop)
     }
 
-    pub fn request(&mut self, text: impl AsRef<[u8]>) -> Result<Vec<u8>, CallError> {
+    pub(crate) fn request(&mut self, text: impl AsRef<[u8]>) -> Result<Vec<u8>, CallError> {
         self.call(Call::Request(text.as_ref())).result
     }
 
     /// Calls it, and returns the reply, which is a text.
     #[track_caller]
-    pub fn reply(&mut self, text: &str) -> String {
+    pub(crate) fn reply(&mut self, text: &str) -> String {
         match self.request(text) {
             Ok(reply) => String::from_utf8(reply).unwrap(),
             Err(error) => panic!("`{text}`: {:?}: {error}", error.kind),
@@ -126,7 +121,7 @@ impl Running {
 
     /// Calls it, and returns why it did not succeed.
     #[track_caller]
-    pub fn error(&mut self, text: &str) -> CallError {
+    pub(crate) fn error(&mut self, text: &str) -> CallError {
         match self.request(text) {
             Ok(reply) => panic!("`{text}` succeeded: {:?}", String::from_utf8_lossy(&reply)),
             Err(error) => error,
@@ -134,24 +129,24 @@ impl Running {
     }
 
     #[track_caller]
-    pub fn logs(&mut self, text: &str) -> Vec<LogLine> {
+    pub(crate) fn logs(&mut self, text: &str) -> Vec<LogLine> {
         let outcome = self.call(Call::Request(text.as_bytes()));
         outcome.result.unwrap();
         outcome.logs
     }
 
-    pub fn commit(&mut self, changes: &Changes) -> Result<(), CallError> {
+    pub(crate) fn commit(&mut self, changes: &Changes) -> Result<(), CallError> {
         self.call(Call::Commit(changes)).result.map(drop)
     }
 
-    pub fn before_commit(&mut self, changes: &Changes) -> Result<(), CallError> {
+    pub(crate) fn before_commit(&mut self, changes: &Changes) -> Result<(), CallError> {
         self.call(Call::BeforeCommit(changes)).result.map(drop)
     }
 }
 
 /// Checks what kind of an error it is, and for a piece of its message.
 #[track_caller]
-pub fn assert_error(error: &CallError, kind: CallErrorKind, piece: &str) {
+pub(crate) fn assert_error(error: &CallError, kind: CallErrorKind, piece: &str) {
     assert!(
         error.kind == kind && error.message.contains(piece),
         "{:?}, expected {kind:?}: {:?}, expected to have {piece:?}",
@@ -161,6 +156,6 @@ pub fn assert_error(error: &CallError, kind: CallErrorKind, piece: &str) {
 }
 
 /// A bundle of files.
-pub fn bundle<B: Into<Vec<u8>>>(files: impl IntoIterator<Item = (&'static str, B)>) -> Bundle {
+pub(crate) fn bundle<B: Into<Vec<u8>>>(files: impl IntoIterator<Item = (&'static str, B)>) -> Bundle {
     Bundle::of(files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes.into().into())))
 }

@@ -180,7 +180,7 @@ impl<'a> Checked<'a> {
         Ok(())
     }
 
-    fn import(&self, module: &str, name: &str, import: TypeRef) -> Result<(), LoadError> {
+    fn import(&mut self, module: &str, name: &str, import: TypeRef) -> Result<(), LoadError> {
         let known = interface::IMPORTS.iter().find(|known| module == interface::MODULE && known.name == name);
         let Some(known) = known else {
             let hint = if module.starts_with("wasi") {
@@ -200,7 +200,10 @@ impl<'a> Checked<'a> {
         };
         let found = match import {
             TypeRef::Func(index) => match self.types.get(index as usize) {
-                Some(found) if known.is(found) => return Ok(()),
+                Some(found) if known.is(found) => {
+                    self.functions.push(index);
+                    return Ok(());
+                }
                 found => found.map_or_else(
                     || "a function".into(),
                     |found| interface::shown(found.params(), found.results()),
