@@ -134,6 +134,11 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
+    /// So long from now.
+    pub(crate) fn new(limit: Duration, stop: &Stop) -> Self {
+        Self { at: Instant::now() + limit, limit, stop: stop.clone() }
+    }
+
     /// Returns why the call has to end, if it has to.
     pub(crate) fn check(&self) -> Result<(), CallError> {
         if self.stop.is_stopped() {

@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 
 use cohab_core::Timestamp;
-use cohab_core::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use cohab_core::limits::{KEY_BYTES_MAX, NAME_BYTES_MAX, VALUE_BYTES_MAX};
 use scoped_tls_hkt::scoped_thread_local;
 
 use crate::manifest::Manifest;
@@ -71,8 +71,6 @@ pub(crate) enum Access {
     Full,
     /// Reads only: before a commit, and for a check.
     ReadOnly(&'static str),
-    /// Nothing: while an instance is made.
-    Nothing,
 }
 
 /// The authority of one call.
@@ -145,15 +143,22 @@ impl<'h> Sandbox<'h> {
         Denied
     }
 
+    fn check_name(&mut self, namespace: &str) -> Result<(), Denied> {
+        if namespace.len() <= NAME_BYTES_MAX {
+            return Ok(());
+        }
+        let message =
+            format!("it names a namespace with {} bytes, the most is {NAME_BYTES_MAX}", namespace.len());
+        Err(self.forbid(message))
+    }
+
     /// The plugin's own state, which the empty name stands for, needs no grant.
     fn check_read(&mut self, namespace: &str, key: &[u8]) -> Result<(), Denied> {
         // Whoever was denied something once gets no further, even if it drops the error.
         if self.denied.is_some() {
             return Err(Denied);
         }
-        if self.access == Access::Nothing {
-            return Err(self.forbid("it reads while it is being made; nothing is there for it yet"));
-        }
+        self.check_name(namespace)?;
         if !namespace.is_empty() && !self.grants.may_read(namespace) {
             return Err(self.forbid(format!(
                 "it reads namespace `{namespace}`, which it was not granted (`[grants] read`)"
@@ -175,8 +180,8 @@ impl<'h> Sandbox<'h> {
             Access::ReadOnly(when) => {
                 return Err(self.forbid(format!("it writes {when}, where it may only read")));
             }
-            Access::Nothing => return Err(self.forbid("it writes while it is being made")),
         }
+        self.check_name(namespace)?;
         if !namespace.is_empty() && !self.grants.may_write(namespace) {
             return Err(self.forbid(format!(
                 "it writes to namespace `{namespace}`, which it was not granted (`[grants] write`)"
