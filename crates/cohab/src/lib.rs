@@ -41,7 +41,8 @@
 //!
 //! # Features
 //!
-//! None is on by itself. `json` adds a codec for typed namespaces, `stream` watching as a `futures::Stream`. With `metrics`
+//! None is on by itself. `plugins` adds plugins (`Store::plugins`), `scripts` those without a WebAssembly engine, which takes
+//! minutes to compile. `json` adds a codec for typed namespaces, `stream` watching as a `futures::Stream`. With `metrics`
 //! a handle hands the numbers of its cache, the version it has seen, the age of its oldest snapshot and the number of
 //! instances to the recorder of the crate `metrics`, once a second. With `tracing` there are events at changes of role,
 //! stalls and recovery, and where the cache loses a namespace's entries. The guide lists their names.

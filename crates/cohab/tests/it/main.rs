@@ -34,6 +34,8 @@ mod page;
 mod past_model;
 #[cfg(feature = "scripts")]
 mod plugins;
+#[cfg(feature = "plugins")]
+mod plugins_wasm;
 mod refresh;
 mod roles;
 mod stopped;
