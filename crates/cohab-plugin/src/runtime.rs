@@ -240,7 +240,7 @@ impl Instance {
     ) -> Outcome {
         let begin = Instant::now();
         let limit = self.manifest.limits.of(&call);
-        let deadline = Deadline { at: begin + limit, limit, stop: stop.clone() };
+        let deadline = Deadline::new(limit, stop);
         let mut sandbox = Sandbox::new(host, grants, &self.manifest, cache, call.access());
         let manifest = &*self.manifest;
         let ended = sandbox.enter(|| match &mut self.running {
