@@ -1,8 +1,9 @@
 //! The project's own tasks, as `cargo xtask …`.
 //!
 //! `ci` is the gate that every change passes, `fuzz` builds and runs the fuzz targets without more than the
-//! toolchain, `bench peers` measures cohab next to other engines. They are a program rather than scripts so that
-//! they run the same wherever cargo does, and so that what the gate runs is what a person runs.
+//! toolchain, `plugins` builds the WebAssembly plugins and runs the host's suite against them, `bench peers`
+//! measures cohab next to other engines. They are a program rather than scripts so that they run the same wherever
+//! cargo does, and so that what the gate runs is what a person runs.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "tasks report to whoever runs them")]
 
@@ -10,6 +11,7 @@ mod ci;
 mod deny;
 mod fuzz;
 mod peers;
+mod plugins;
 mod report;
 mod workspace;
 
@@ -31,6 +33,8 @@ enum Task {
     Bench(Bench),
     /// Builds the fuzz targets and runs them over their corpora and beyond.
     Fuzz(fuzz::Arguments),
+    /// Builds the WebAssembly plugins from their sources, and runs the host's suite against them.
+    Plugins(plugins::Arguments),
 }
 
 #[derive(Subcommand)]
@@ -60,5 +64,6 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Ci(arguments) => ci::run(&workspace, &arguments),
         Task::Bench(Bench::Peers { arguments }) => peers::run(&workspace, &arguments),
         Task::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
+        Task::Plugins(arguments) => plugins::run(&workspace, &arguments),
     }
 }

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 
 use crate::report::Report;
 use crate::workspace::{self, Workspace, run};
-use crate::{deny, fuzz, peers};
+use crate::{deny, fuzz, peers, plugins};
 
 /// A step of the gate, in the order in which they run: what is cheap and fails often comes first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -21,6 +21,8 @@ pub(crate) enum Step {
     Doc,
     /// Unit, integration and documentation tests pass.
     Test,
+    /// Plugins build in each language, and the host's suite passes against them.
+    Plugins,
     /// Every example runs.
     Examples,
     /// Every feature compiles by itself, and so does none.
@@ -57,6 +59,7 @@ impl Step {
             Self::Clippy => clippy(workspace),
             Self::Doc => doc(workspace),
             Self::Test => test(workspace, report),
+            Self::Plugins => plugins::check(workspace),
             Self::Examples => examples(workspace),
             Self::Features => features(workspace),
             Self::Deny => deny::run(workspace),
@@ -68,11 +71,13 @@ impl Step {
 }
 
 /// The workspaces that hang off the main one, which cargo's `--workspace` does not reach.
-const OTHERS: [&str; 2] = [fuzz::MANIFEST, peers::MANIFEST];
+fn others() -> impl Iterator<Item = &'static str> {
+    [fuzz::MANIFEST, peers::MANIFEST].into_iter().chain(plugins::MANIFESTS)
+}
 
 fn fmt(workspace: &Workspace) -> Result<()> {
     run(workspace.cargo("fmt").args(["--all", "--check"]))?;
-    for manifest in OTHERS {
+    for manifest in others() {
         run(workspace.cargo("fmt").args(["--check", "--manifest-path", manifest]))?;
     }
     Ok(())
@@ -82,7 +87,7 @@ fn clippy(workspace: &Workspace) -> Result<()> {
     let deny_warnings = ["--", "-D", "warnings"];
     let everything = ["--workspace", "--all-targets", "--all-features"];
     run(workspace.cargo("clippy").args(everything).args(deny_warnings))?;
-    for manifest in OTHERS {
+    for manifest in others() {
         run(workspace
             .cargo("clippy")
             .args(["--all-targets", "--manifest-path", manifest])
