@@ -23,6 +23,8 @@ mod locks;
 mod log;
 mod man;
 mod namespaces;
+#[cfg(feature = "scripts")]
+mod plugin;
 mod port;
 mod promote;
 mod ps;
@@ -99,6 +101,8 @@ pub(crate) enum Command {
     Dump(dump::Dump),
     Ns(namespaces::Namespaces),
     Watch(watch::Watch),
+    #[cfg(feature = "scripts")]
+    Plugin(plugin::Plugin),
     Log(log::Log),
     Snapshot(snapshot::Snapshot),
     Rollback(rollback::Rollback),
@@ -143,6 +147,8 @@ impl Command {
             Self::Dump(command) => command.run(session),
             Self::Ns(command) => command.run(session),
             Self::Watch(command) => command.run(session),
+            #[cfg(feature = "scripts")]
+            Self::Plugin(command) => command.run(session),
             Self::Log(command) => command.run(session),
             Self::Snapshot(command) => command.run(session),
             Self::Rollback(command) => command.run(session),

@@ -173,15 +173,20 @@ fn code(kind: Kind) -> u8 {
         | Kind::ReadOnly
         | Kind::Reentrant
         | Kind::UsedAfterFork
-        | Kind::Unsupported => 2,
+        | Kind::Unsupported
+        | Kind::Plugin => 2,
         Kind::Busy | Kind::InUse | Kind::Stalled => 3,
         Kind::Corrupt => 4,
         Kind::Format => 5,
         Kind::NeedsRecovery => 6,
         Kind::TimedOut | Kind::Lagged | Kind::TooOld | Kind::NoHistory | Kind::SnapshotExpired => 7,
-        Kind::Conflict | Kind::Exists | Kind::Gap | Kind::AlreadyApplied | Kind::Foreign | Kind::Diverged => {
-            8
-        }
+        Kind::Conflict
+        | Kind::Exists
+        | Kind::Gap
+        | Kind::AlreadyApplied
+        | Kind::Foreign
+        | Kind::Diverged
+        | Kind::Refused => 8,
         Kind::Fenced | Kind::StoreReplaced => 9,
         Kind::Cancelled => 130,
         // Poisoned, an unknown outcome, an operation given up, and what the system refused.
@@ -198,6 +203,10 @@ impl From<cohab::Error> for Failure {
     fn from(error: cohab::Error) -> Self {
         let mut failure = Self::new(error.kind().as_str(), code(error.kind()), &error);
         failure.0.causes = sources(&error);
+        if error.kind() == Kind::Plugin {
+            // What is wrong with a plugin is said in the message, and kept as the source for programs.
+            failure.0.causes.retain(|cause| !failure.0.message.ends_with(cause.as_str()));
+        }
         failure.0.hint = error.hint_text().map(str::to_owned);
         failure.0.holder = error.holder().cloned();
         if error.kind() == Kind::Poisoned {

@@ -2,23 +2,98 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "scripts")]
+use cohab::PluginStatus;
 use cohab::{CacheRecord, Clock, Instance, SystemClock};
 use serde_json::{Value, json};
 
 use crate::terminal::{Cell, Format, Record, age, percent, size};
 
 /// The fields that a table of instances shows, which are few enough for a hundred columns.
-pub(crate) const COLUMNS: &[&str] =
+const COLUMNS: &[&str] =
     &["role", "pid", "app", "label", "ports", "up", "version", "snapshot", "hits", "cache", "id"];
 
+/// The same where there are plugins.
+#[cfg(feature = "scripts")]
+const COLUMNS_WITH_PLUGINS: &[&str] =
+    &["role", "pid", "app", "label", "ports", "up", "version", "snapshot", "hits", "cache", "plugins", "id"];
+
+/// The plugins of a store, each of which one instance runs.
+#[derive(Debug, Default)]
+pub(crate) struct Running {
+    #[cfg(feature = "scripts")]
+    plugins: Vec<PluginStatus>,
+}
+
+impl Running {
+    #[cfg(feature = "scripts")]
+    pub(crate) fn new(plugins: Vec<PluginStatus>) -> Self {
+        Self { plugins }
+    }
+
+    /// Returns the columns of a table of instances.
+    pub(crate) fn columns(&self) -> &'static [&'static str] {
+        #[cfg(feature = "scripts")]
+        if !self.plugins.is_empty() {
+            return COLUMNS_WITH_PLUGINS;
+        }
+        COLUMNS
+    }
+
+    /// Adds to an instance what it runs.
+    fn with(&self, record: Record<'static>, instance: &Instance, format: Format) -> Record<'static> {
+        #[cfg(feature = "scripts")]
+        {
+            let own = self.plugins.iter().filter(|plugin| plugin.instance == Some(instance.id));
+            record.with(
+                "plugins",
+                match format {
+                    Format::Table => own.map(plugin_told).collect::<Vec<_>>().join(", ").into(),
+                    _ => Cell::Json(own.map(plugin_json).collect()),
+                },
+            )
+        }
+        #[cfg(not(feature = "scripts"))]
+        {
+            _ = (self, instance, format);
+            record
+        }
+    }
+}
+
+#[cfg(feature = "scripts")]
+fn plugin_json(plugin: &PluginStatus) -> Value {
+    json!({
+        "name": plugin.record.name,
+        "generation": plugin.record.generation,
+        "enabled": plugin.record.enabled,
+        "lag": plugin.lag,
+        "last_error": plugin.last_error,
+    })
+}
+
+#[cfg(feature = "scripts")]
+fn plugin_told(plugin: &PluginStatus) -> String {
+    let lag = plugin.lag.filter(|lag| *lag > 0).map(|lag| format!("{lag} behind"));
+    let notes = [
+        (!plugin.record.enabled).then(|| "disabled".to_owned()),
+        lag,
+        plugin.last_error.as_ref().map(|error| format!("error: {error}")),
+    ];
+    let notes = notes.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    let notes = if notes.is_empty() { notes } else { format!(" ({notes})") };
+    format!("{} g{}{notes}", plugin.record.name, plugin.record.generation)
+}
+
 /// An instance as a result.
-pub(crate) fn record(instance: &Instance, format: Format) -> Record<'static> {
-    if format == Format::Table { for_people(instance) } else { for_programs(instance, format) }
+pub(crate) fn record(instance: &Instance, running: &Running, format: Format) -> Record<'static> {
+    let record = if format == Format::Table { for_people(instance) } else { for_programs(instance, format) };
+    running.with(record, instance, format)
 }
 
 /// Instances as they are part of something else.
-pub(crate) fn json<'i>(instances: impl IntoIterator<Item = &'i Instance>) -> Value {
-    instances.into_iter().map(|instance| for_programs(instance, Format::Json).to_json()).collect()
+pub(crate) fn json<'i>(instances: impl IntoIterator<Item = &'i Instance>, running: &Running) -> Value {
+    instances.into_iter().map(|instance| record(instance, running, Format::Json).to_json()).collect()
 }
 
 fn for_programs(instance: &Instance, format: Format) -> Record<'static> {

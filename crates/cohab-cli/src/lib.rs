@@ -14,13 +14,13 @@
 //! |---|---|
 //! | 0 | done |
 //! | 1 | not found, or a difference found |
-//! | 2 | wrong usage or bad input; nothing was done |
+//! | 2 | wrong usage or bad input, or a plugin that cannot be run; nothing was done |
 //! | 3 | busy: another process holds the store or a lock, is stopped in a commit, or has a snapshot open where none may be |
 //! | 4 | corrupt |
 //! | 5 | a format or version that this build does not read |
 //! | 6 | needs recovery, in a place that cannot be written |
 //! | 7 | too old or too late: no longer within the log's retention, never recorded, or not reached in time |
-//! | 8 | conflict: a precondition failed, a name is taken, or a delta does not lead on from where a replica is |
+//! | 8 | conflict: a precondition failed, a plugin refused, a name is taken, or a delta does not lead on from where a replica is |
 //! | 9 | overtaken: a lock or the store has a later holder, or the store was replaced by another |
 //! | 70 | a defect of this program |
 //! | 74 | the system refused an operation; the outcome of a commit may be unknown |
@@ -95,5 +95,7 @@ fn command(arguments: &[OsString], reporter: &mut Reporter) -> Result<u8, Failur
     let flushed = session.out.flush();
     let exit = outcome?;
     flushed?;
+    #[cfg(feature = "scripts")]
+    session.settle();
     Ok(exit.code())
 }

@@ -8,7 +8,7 @@ mod table;
 
 use std::io::Write;
 
-pub(crate) use output::{Format, Output};
+pub(crate) use output::{Format, List, Output};
 pub(crate) use printable::{age, percent, printable, rate, size};
 pub(crate) use progress::Progress;
 pub(crate) use record::{Cell, Record};

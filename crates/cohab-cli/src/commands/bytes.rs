@@ -35,6 +35,12 @@ impl Encoding {
         self.read("value", argument, VALUE_BYTES_MAX)
     }
 
+    /// Reads what a plugin is called with.
+    #[cfg(feature = "scripts")]
+    pub(super) fn input(self, argument: &OsStr) -> Result<Vec<u8>, Failure> {
+        self.read("input", argument, VALUE_BYTES_MAX)
+    }
+
     fn read(self, what: &str, argument: &OsStr, bytes_max: usize) -> Result<Vec<u8>, Failure> {
         let bytes = if argument == "-" {
             input_must_be_open()?;

@@ -12,6 +12,7 @@ use crate::transfer::dump;
 
 /// Write all namespaces, or one, as lines that `cohab load` reads
 ///
+/// cohab's own namespaces, whose names begin with `_`, are only written by name: plugins are added again from their files.
 /// Equal data gives equal bytes, wherever it lies: a dump that is loaded and dumped again is the same file. The form
 /// is always that of a dump, whatever --output says.
 #[derive(Debug, Args)]
@@ -30,7 +31,9 @@ impl Dump {
         let bytes = if let Some(name) = &only {
             snapshot.namespace(name)?.info().bytes
         } else {
-            let sizes = snapshot.namespaces()?.map(|info| info.map(|info| info.bytes));
+            let sizes = snapshot
+                .namespaces()?
+                .map(|info| info.map(|info| if info.name.is_reserved() { 0 } else { info.bytes }));
             sizes.sum::<cohab::Result<u64>>()?
         };
         let progress = session.progress("dumping", Some(bytes));

@@ -26,8 +26,12 @@ impl Info {
         let snapshot = self.at.of(store.snapshot()?)?;
         let (mut namespaces, mut keys) = (0, 0);
         for info in snapshot.namespaces()? {
-            namespaces += 1;
-            keys += info?.keys;
+            let info = info?;
+            // Those of cohab itself are none of the user's.
+            if !info.name.is_reserved() {
+                namespaces += 1;
+                keys += info.keys;
+            }
         }
         let for_people = session.out.format() == Format::Table;
         let bytes = |bytes: u64| if for_people { size(bytes).into() } else { Cell::Number(bytes) };

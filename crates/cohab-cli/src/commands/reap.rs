@@ -4,7 +4,7 @@ use clap::Args;
 use cohab::Registry;
 
 use super::{Exit, Outcome};
-use crate::instances::{COLUMNS, record};
+use crate::instances::{Running, record};
 use crate::session::Session;
 
 /// Remove what instances that died have left behind, and list them
@@ -19,9 +19,9 @@ impl Reap {
         let Self {} = self;
         let reaped = Registry::in_dir(session.directory()?).reap().map_err(cohab::Error::from)?;
         let format = session.out.format();
-        let mut list = session.out.list(COLUMNS, &["id", "role", "pid", "version"])?;
+        let mut list = session.out.list(Running::default().columns(), &["id", "role", "pid", "version"])?;
         for instance in &reaped.instances {
-            list.push(&record(instance, format))?;
+            list.push(&record(instance, &Running::default(), format))?;
         }
         list.finish()?;
         match reaped.failures.into_iter().next() {

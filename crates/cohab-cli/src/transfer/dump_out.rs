@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::interrupt;
 use crate::terminal::Progress;
 
-/// Writes a dump of all namespaces, or of one.
+/// Writes a dump of all namespaces but cohab's own, or of one.
 pub(crate) fn dump<W: Write>(
     snapshot: &Snapshot,
     only: Option<&Name>,
@@ -22,7 +22,10 @@ pub(crate) fn dump<W: Write>(
         Some(name) => namespace(&mut dump, &snapshot.namespace(name)?, progress)?,
         None => {
             for info in snapshot.namespaces()? {
-                namespace(&mut dump, &snapshot.namespace_by_id(info?.id)?, progress)?;
+                let info = info?;
+                if !info.name.is_reserved() {
+                    namespace(&mut dump, &snapshot.namespace_by_id(info.id)?, progress)?;
+                }
             }
         }
     }

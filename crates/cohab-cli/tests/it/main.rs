@@ -20,6 +20,8 @@ mod namespaces;
 mod past;
 mod pipes;
 mod places;
+#[cfg(feature = "scripts")]
+mod plugins;
 mod replicas;
 mod running;
 mod succeeding;

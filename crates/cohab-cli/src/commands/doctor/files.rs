@@ -41,6 +41,7 @@ pub(super) fn permissions(path: &Path) -> Vec<Check> {
             "coord.page",
             "instances",
             "locks",
+            "plugins",
         ];
         paths.extend(names.map(|name| path.join(name)));
         let mode = |path: &PathBuf| Some(path.symlink_metadata().ok()?.permissions().mode() & 0o777);

@@ -9,7 +9,7 @@ use cohab::{RoleChange, Stall, Store, Version};
 
 use super::voice::Voice;
 use crate::failure::Failure;
-use crate::instances;
+use crate::instances::{self, Running};
 use crate::report;
 use crate::terminal::Record;
 
@@ -34,7 +34,7 @@ pub(super) fn stall(voice: &Voice, stall: &Stall) {
     let fields = Record::new()
         .with("operation", stall.operation)
         .with("waited_ms", waited)
-        .with("suspects", instances::json(&stall.suspects));
+        .with("suspects", instances::json(&stall.suspects, &Running::default()));
     voice.tell("stalled", fields);
 }
 

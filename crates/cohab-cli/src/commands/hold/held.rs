@@ -11,7 +11,7 @@ use super::request::{Basis, Command, Key, Scan, Target};
 use crate::commands::range::bounds_of;
 use crate::commands::txn;
 use crate::failure::Failure;
-use crate::instances;
+use crate::instances::{self, Running};
 use crate::terminal::{Cell, Record};
 
 /// How long to wait for the writer to hand over, unless the request says otherwise.
@@ -120,9 +120,20 @@ impl Held {
                 drop(self.locks.remove(at));
                 answer
             }
-            Command::Instances => answer.with("instances", instances::json(&self.store.instances()?)),
+            Command::Instances => {
+                let running = self.running()?;
+                answer.with("instances", instances::json(&self.store.instances()?, &running))
+            }
             Command::Close => answer,
         })
+    }
+
+    /// Returns which plugins there are.
+    fn running(&self) -> Result<Running, Failure> {
+        #[cfg(feature = "scripts")]
+        return Ok(Running::new(self.store.plugins().list()?));
+        #[cfg(not(feature = "scripts"))]
+        Ok(Running::default())
     }
 
     fn with_role(&self, answer: Record<'static>) -> Record<'static> {

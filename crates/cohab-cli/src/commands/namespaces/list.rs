@@ -1,19 +1,27 @@
 //! `cohab ns list`
 
 use clap::Args;
+use cohab::NamespaceInfo;
 
 use super::described;
 use crate::commands::{Exit, Outcome};
+use crate::failure::Failure;
 use crate::interrupt;
 use crate::moment::At;
 use crate::session::Session;
+use crate::terminal::List as Listed;
 
 /// List the namespaces in order of their names
+///
+/// Those of cohab itself, whose names begin with `_`, only with --all.
 #[derive(Debug, Args)]
 pub(super) struct List {
     /// List those in the trash instead; of one name the latest last
     #[arg(long)]
     dropped: bool,
+    /// List cohab's own as well
+    #[arg(long)]
+    all: bool,
     #[command(flatten)]
     at: At,
 }
@@ -26,8 +34,7 @@ impl List {
             let columns = &["name", "title", "keys", "bytes", "dropped", "dropped_at"];
             let mut list = session.out.list(columns, raw)?;
             for info in snapshot.dropped_namespaces()? {
-                interrupt::check()?;
-                list.push(&described(info?))?;
+                self.push(&mut list, info?)?;
             }
             list.finish()?;
         } else {
@@ -35,11 +42,15 @@ impl List {
                 &["name", "title", "keys", "bytes", "data_version", "meta_version", "history", "protected"];
             let mut list = session.out.list(columns, raw)?;
             for info in snapshot.namespaces()? {
-                interrupt::check()?;
-                list.push(&described(info?))?;
+                self.push(&mut list, info?)?;
             }
             list.finish()?;
         }
         Ok(Exit::Done)
+    }
+
+    fn push(&self, list: &mut Listed<'_>, info: NamespaceInfo) -> Result<(), Failure> {
+        interrupt::check()?;
+        if self.all || !info.name.is_reserved() { list.push(&described(info)) } else { Ok(()) }
     }
 }

@@ -65,9 +65,10 @@ impl Stat {
 }
 
 fn all(session: &mut Session, snapshot: &Snapshot, caches: &Caches) -> Outcome {
-    let infos = snapshot.namespaces()?.map(|info| {
-        interrupt::check()?;
-        Ok(info?)
+    let infos = snapshot.namespaces()?.filter_map(|info| {
+        let info = interrupt::check().and_then(|()| Ok(info?));
+        // Those of cohab itself are told of by name only.
+        if info.as_ref().is_ok_and(|info| info.name.is_reserved()) { None } else { Some(info) }
     });
     let infos: Vec<NamespaceInfo> = infos.collect::<Result<_, Failure>>()?;
     let format = session.out.format();
