@@ -99,7 +99,8 @@ impl Queue {
         Turn { queue: self, _turn: turn }
     }
 
-    fn check_reentry(&self) -> Result<()> {
+    /// Refuses what would wait for the turn where this thread has it.
+    pub(crate) fn check_reentry(&self) -> Result<()> {
         if *self.owner() != Some(thread::current().id()) {
             return Ok(());
         }

@@ -141,6 +141,8 @@ pub struct PluginStatus {
     pub time_us: u64,
     /// The memory of the instance that was called last, and of the cache, in bytes.
     pub memory_bytes: u64,
+    /// How many generations this process has in memory: one, and those whose last calls are not over.
+    pub generations_alive: usize,
     /// The instance that these numbers are of.
     pub instance: Option<InstanceId>,
     /// Its process.
@@ -287,6 +289,7 @@ impl Plugins {
             return Ok(0);
         }
         inner.writing()?;
+        inner.queue.check_reentry()?;
         inner.plugins.look_at_sources(inner, true);
         let mut behind = 0;
         for name in roster.services.keys() {
@@ -342,6 +345,10 @@ impl Plugins {
             failures: live.failures,
             time_us: live.micros,
             memory_bytes: live.memory,
+            generations_alive: roster
+                .services
+                .get(&record.name)
+                .map_or(0, |service| service.plugin.meter.alive.load(std::sync::atomic::Ordering::Relaxed)),
             instance: live.instance,
             pid: Some(live.pid).filter(|pid| *pid != 0),
             record,

@@ -298,6 +298,10 @@ impl Store {
             }
         })?;
         inner.announce(version);
+        if inner.writing.load().is_some() {
+            // A commit of unknown outcome may have been one of plugins.
+            crate::guard::begin_writing(inner)?;
+        }
         Ok(version)
     }
 

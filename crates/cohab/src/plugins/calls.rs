@@ -10,7 +10,7 @@ use super::roster::Service;
 use super::runner::{batch, expecting};
 use crate::store::Inner;
 use crate::transaction::PLUGIN_LABEL;
-use crate::{Error, Freshness, Kind, Result, Transaction};
+use crate::{Error, Kind, Result, Transaction};
 
 /// How often a call is made beside other writers before it has the store to itself.
 const ATTEMPTS: usize = 2;
@@ -18,8 +18,7 @@ const ATTEMPTS: usize = 2;
 /// Calls a plugin's `on_request`, and commits what it writes.
 pub(crate) fn call(inner: &Inner, name: &str, input: &[u8]) -> Result<Bytes> {
     for _ in 0..ATTEMPTS {
-        let snapshot = inner.snapshot(Freshness::Latest)?;
-        let roster = inner.plugins.roster(inner, &snapshot)?;
+        let (snapshot, roster) = inner.plugins.together(inner)?;
         let service = roster.find(name)?;
         let generation = service.generation()?;
         inner.plugins.look_before_call(service);
@@ -41,8 +40,8 @@ pub(crate) fn call(inner: &Inner, name: &str, input: &[u8]) -> Result<Bytes> {
         let written: Vec<String> = effects.namespaces().map(str::to_owned).collect();
         let only_read = read.iter().filter(|read| !written.contains(read));
         let namespaces = written.iter().chain(only_read).map(String::as_str);
-        let batch = effects.batch(expecting(batch(service, &[])?, &snapshot, namespaces)?)?;
-        match inner.submit(batch) {
+        let Some(batch) = expecting(batch(service, &[])?, &snapshot, namespaces)? else { break };
+        match inner.submit(effects.batch(batch)?) {
             Ok(_) => {
                 journal::note_logs(inner, name, generation.number, &outcome.logs);
                 return Ok(reply.map(Bytes::from).unwrap_or_default());

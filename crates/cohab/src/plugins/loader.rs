@@ -5,6 +5,7 @@
 //! way leaves the last good generation where it is.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use super::records::{
     self, Cursor, Existing, PluginFailure, PluginMode, PluginRecord, SCHEMA_KEY, own, state_name,
 };
 use super::roster::{Service, no_plugin};
-use super::runner::{self, start};
+use super::runner::start;
 use super::{AddPlugin, PluginSource, ReloadPlugin};
 use crate::store::Inner;
 use crate::transaction::PLUGIN_LABEL;
@@ -79,6 +80,7 @@ struct Ready {
 
 /// Adds a plugin and takes it into service.
 pub(crate) fn add(inner: &Inner, directory: &Path, options: AddPlugin) -> Result<Committed<String>> {
+    inner.queue.check_reentry()?;
     let _loading = inner.plugins.loading.lock().unwrap_or_else(PoisonError::into_inner);
     let path = std::path::absolute(directory)
         .map_err(|error| Error::invalid(format!("{}: {error}", directory.display())).source(error))?;
@@ -102,6 +104,7 @@ pub(crate) fn add(inner: &Inner, directory: &Path, options: AddPlugin) -> Result
 
 /// Loads a plugin's files as they are now.
 pub(crate) fn reload(inner: &Inner, name: &str, options: ReloadPlugin) -> Result<Loaded> {
+    inner.queue.check_reentry()?;
     let roster = inner.plugins.refresh(inner)?;
     let service = roster.find(name)?;
     let how = Asked { grants: options.grants, rescan: options.rescan, by_name: true };
@@ -121,7 +124,13 @@ pub(crate) fn look(inner: &Inner, service: &Arc<Service>, how: How) {
         }
     };
     let path = || plugin.source.path().display().to_string();
-    match plugin.source.look() {
+    let is_back = || matches!(plugin.source_state().source, PluginSource::Missing | PluginSource::Unreadable);
+    let found = match plugin.source.look() {
+        // Whether it is what it was before it was gone is for a closer look to say.
+        Look::Same if is_back() => Look::Changed,
+        found => found,
+    };
+    match found {
         Look::Missing => {
             let text = format!("{} is not there; generation {} serves on", path(), service.record.generation);
             news(PluginSource::Missing, Level::Warn, text);
@@ -182,6 +191,7 @@ fn load(inner: &Inner, service: &Arc<Service>, asked: Asked) -> Result<Loaded, F
     let now = inner.options.clock.now();
     let mut hash = None;
     let mut signature = None;
+    let mut is_known_bad = false;
     let loaded = (|| {
         let (bundle, seen) = plugin.source.read_settled(SETTLE)?;
         signature = Some(seen);
@@ -199,7 +209,7 @@ fn load(inner: &Inner, service: &Arc<Service>, asked: Asked) -> Result<Loaded, F
             })?;
             return Ok(Some(Loaded { version, generation: record.generation, is_new: false }));
         }
-        let is_known_bad = record.failure.as_ref().is_some_and(|failure| failure.hash == hash);
+        is_known_bad = record.failure.as_ref().is_some_and(|failure| failure.hash == hash);
         if is_known_bad && !asked.by_name {
             return Ok(None);
         }
@@ -221,14 +231,17 @@ fn load(inner: &Inner, service: &Arc<Service>, asked: Asked) -> Result<Loaded, F
     match loaded {
         Ok(loaded) => {
             adopt();
-            plugin.set_source_state(PluginSource::InService, now);
+            let is_refused = is_known_bad && loaded.is_none();
+            let state = if is_refused { PluginSource::Refused } else { PluginSource::InService };
+            plugin.set_source_state(state, now);
             let (version, generation) = (service.version, record.generation);
             Ok(loaded.unwrap_or(Loaded { version, generation, is_new: false }))
         }
         Err(Failed::Load(error)) => {
+            // Where the store cannot take that, the files are not taken for seen either.
+            note_failure(inner, service, hash, &error)?;
             adopt();
             plugin.set_source_state(PluginSource::Refused, now);
-            note_failure(inner, service, hash, &error)?;
             Err(Failed::Load(error))
         }
         Err(failed) => Err(failed),
@@ -363,7 +376,7 @@ fn commit(inner: &Inner, ready: &Ready, request: &Request<'_>) -> Result<Loaded,
             if request.rescan
                 && let Some(service) = inner.plugins.present().services.get(&name)
             {
-                runner::lock(&service.plugin.runner).forget();
+                service.plugin.is_moved.store(true, Ordering::Relaxed);
             }
             if value > 1 {
                 let text =
@@ -520,6 +533,7 @@ fn not_loaded(name: Option<&str>, error: &LoadError) -> Error {
 
 /// Removes a plugin, and unless told otherwise its state.
 pub(crate) fn remove(inner: &Inner, name: &str, keeps_state: bool) -> Result<Version> {
+    inner.queue.check_reentry()?;
     let _loading = inner.plugins.loading.lock().unwrap_or_else(PoisonError::into_inner);
     let done = inner.write(|tx| {
         tx.label_any(format!("{PLUGIN_LABEL}{name}"))?;

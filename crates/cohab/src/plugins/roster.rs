@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -26,12 +27,15 @@ pub(crate) struct Plugin {
     pub(crate) state: Mutex<SourceState>,
     /// Until when they are left alone.
     pub(crate) paused: Mutex<Option<Instant>>,
+    /// Whether somebody other than the runner may have moved the cursor.
+    pub(crate) is_moved: AtomicBool,
 }
 
 impl Plugin {
     pub(crate) fn new(source: &Path) -> Self {
         let (source, meter) = (Source::new(source), Arc::new(Meter::new()));
-        Self { source, meter, runner: Mutex::default(), state: Mutex::default(), paused: Mutex::default() }
+        let (runner, state, paused, is_moved) = Default::default();
+        Self { source, meter, runner, state, paused, is_moved }
     }
 }
 
@@ -110,6 +114,12 @@ impl Roster {
     /// Returns whether it says what a snapshot's records say.
     pub(crate) fn is_of(&self, snapshot: &Snapshot) -> Result<bool> {
         Ok(self.is_replica == is_replica(snapshot) && self.as_of == records::records_version(snapshot)?)
+    }
+
+    /// Returns whether a plugin is in service just so.
+    pub(crate) fn has(&self, service: &Service) -> bool {
+        let present = self.services.get(&service.record.name);
+        present.is_some_and(|present| present.version == service.version)
     }
 
     /// Returns the version from which on some plugin needs the log.

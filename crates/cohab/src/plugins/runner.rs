@@ -45,7 +45,7 @@ pub(crate) struct Runner {
     /// Where it is; `None` until the store was asked.
     cursor: Option<Cursor>,
     /// Where it is as the store says.
-    stored: Version,
+    stored: Option<Cursor>,
     /// The version that wrote that, which nobody else is to do meanwhile.
     row: Option<Version>,
     /// A call that is to be made again.
@@ -99,7 +99,7 @@ impl Runner {
 
     /// Writes the cursor to the store, if it is there only in memory.
     pub(crate) fn settle(&mut self, inner: &Inner, service: &Service) -> Result<()> {
-        let Some(cursor) = self.cursor.clone().filter(|cursor| cursor.version != self.stored) else {
+        let Some(cursor) = self.cursor.clone().filter(|cursor| Some(cursor) != self.stored.as_ref()) else {
             return Ok(());
         };
         match self.commit(inner, service, batch(service, &[])?, Effects::default(), &cursor) {
@@ -118,6 +118,9 @@ impl Runner {
         if !service.record.enabled {
             return Ok(Step::Over);
         }
+        if service.plugin.is_moved.swap(false, Ordering::Relaxed) {
+            self.forget();
+        }
         let Ok(generation) = service.generation().cloned() else { return Ok(Step::Stuck(STALLED)) };
         let follows = commit_trigger(&generation);
         let schedule = schedule(&generation);
@@ -135,7 +138,11 @@ impl Runner {
             }
         }
         let snapshot = inner.snapshot(crate::Freshness::Latest)?;
-        let cursor = match &self.cursor {
+        if !inner.plugins.roster(inner, &snapshot)?.has(service) {
+            // What is in service by now is for whoever asks next: this code may not know the state.
+            return Ok(Step::Busy);
+        }
+        let mut cursor = match &self.cursor {
             Some(cursor) => cursor.clone(),
             None => match self.begin(inner, &snapshot, service)? {
                 Some(cursor) => cursor,
@@ -145,7 +152,13 @@ impl Runner {
         let now = inner.options.clock.now();
         let mut wait = None;
         if let Some(schedule) = schedule {
-            let due = schedule.next_after(cursor.due.unwrap_or(service.record.loaded_at), now);
+            let last = cursor.due.unwrap_or(service.record.loaded_at);
+            if last > now {
+                // The clock was put back: it counts from now, and only once.
+                cursor.due = Some(now);
+                self.cursor = Some(cursor.clone());
+            }
+            let due = schedule.next_after(last.min(now), now);
             if due <= now {
                 let mut after = cursor;
                 after.due = Some(due.max(now));
@@ -181,8 +194,9 @@ impl Runner {
         }
         let was_existing = cursor.existing.is_some();
         self.moved(service, work.after);
-        let at = self.cursor.as_ref().map_or(Version::ZERO, |cursor| cursor.version);
-        if was_existing || at.get().saturating_sub(self.stored.get()) >= CURSOR_LAG_MAX {
+        let version = |cursor: &Option<Cursor>| cursor.as_ref().map_or(Version::ZERO, |cursor| cursor.version);
+        let (at, stored) = (version(&self.cursor), version(&self.stored));
+        if was_existing || at.get().saturating_sub(stored.get()) >= CURSOR_LAG_MAX {
             self.settle(inner, service)?;
         }
         Ok(if at < snapshot.version() || was_existing { Step::Busy } else { Step::Idle(wait) })
@@ -200,7 +214,7 @@ impl Runner {
             )));
             return Ok(None);
         }
-        self.stored = cursor.version;
+        self.stored = row.map(|_| cursor.clone());
         self.moved(service, cursor.clone());
         Ok(Some(cursor))
     }
@@ -228,14 +242,20 @@ impl Runner {
         let last = Version::new(snapshot.version().get().min(cursor.version.get() + STEP_VERSIONS));
         let mut changes = Changes::new();
         let mut after = cursor.clone();
-        let (mut chain, mut versions) = (Vec::new(), 0);
+        let (mut chain, mut versions) = (Vec::<String>::new(), 0);
         let mut names = Names { snapshot, interest, known: HashMap::new() };
         for record in snapshot.log(first..=last) {
             let record = record?;
-            let led = led_by(&record);
+            let mut led = led_by(&record);
+            led.sort_unstable();
+            led.dedup();
             if led.iter().any(|earlier| earlier == name || *earlier == "*") {
                 (after.version, after.offset) = (record.version(), 0);
                 continue;
+            }
+            // Of what goes together everything was led to by the same plugins: others may see what follows from the rest.
+            if versions > 0 && led != chain && is_wanted(&record, &mut names)? {
+                break;
             }
             let before = changes.len();
             let seen = take(&record, &mut names, after.offset, &mut changes, |id| {
@@ -246,7 +266,7 @@ impl Runner {
             })?;
             if changes.len() > before {
                 versions += 1;
-                chain.extend(led.into_iter().map(str::to_owned));
+                chain = led.into_iter().map(str::to_owned).collect();
             }
             match seen {
                 // The rest of it comes with the next call.
@@ -261,8 +281,6 @@ impl Runner {
                 break;
             }
         }
-        chain.sort_unstable();
-        chain.dedup();
         Ok(Work { call: Owned::Changes(changes), after, chain, is_several: versions > 1 })
     }
 
@@ -287,7 +305,7 @@ impl Runner {
     }
 
     fn committed(&mut self, service: &Service, version: Version, after: &Cursor) {
-        (self.stored, self.row) = (after.version, Some(version));
+        (self.stored, self.row) = (Some(after.clone()), Some(version));
         let meter = &service.plugin.meter;
         if service.record.follows() {
             meter.pinned.store(after.version.get(), Ordering::Relaxed);
@@ -314,6 +332,7 @@ impl Runner {
             }
             Ok(effects) => {
                 let batch = expecting(batch(service, &work.chain)?, snapshot, effects.namespaces())?;
+                let Some(batch) = batch else { return self.work_in_turn(inner, service, work) };
                 match self.commit(inner, service, batch, effects, &work.after) {
                     // Somebody wrote where it writes, or its code was replaced. With the writer's turn nobody does.
                     Err(error) if error.kind() == Kind::Conflict => {
@@ -347,7 +366,12 @@ impl Runner {
             if tx.plugin_cursor(name)?.map(|(_, row)| row) != self.row {
                 return Err(Error::new(Kind::Conflict, "the plugin's cursor was moved meanwhile"));
             }
-            let generation = inner.plugins.present().find(name)?.generation()?.clone();
+            let present = inner.plugins.present();
+            let found = present.find(name)?;
+            let generation = found.generation()?.clone();
+            if found.record.generation != service.record.generation || found.record.hash != service.record.hash {
+                return Err(Error::new(Kind::Conflict, "the changes were collected for other code"));
+            }
             let (result, logs) = attempt(inner, &generation, work, tx);
             let (effects, error) = match result {
                 Ok(effects) => (effects, None),
@@ -415,6 +439,8 @@ impl Runner {
                 let made = self.retry.as_ref().map_or(0, |retry| retry.attempts) + 1;
                 if attempts.is_some_and(|attempts| made >= attempts) {
                     let why = format!("{what} failed {made} times: {}", error.message);
+                    // When it is enabled, it has as many again.
+                    self.retry = None;
                     loader::disable(inner, name, why)?;
                     return Ok(Step::Over);
                 }
@@ -480,19 +506,19 @@ fn attempt(
     (outcome.result.map(|_| desk.effects), outcome.logs)
 }
 
-/// Has a batch hold only while nobody else writes to these namespaces.
+/// Has a batch hold only while nobody else writes to these namespaces. Where one is not there yet, which a batch cannot
+/// expect, returns nothing.
 pub(crate) fn expecting<'n>(
     mut batch: Batch,
     snapshot: &Snapshot,
     namespaces: impl Iterator<Item = &'n str>,
-) -> Result<Batch> {
+) -> Result<Option<Batch>> {
     for name in namespaces {
-        if let Some(view) = records::find(snapshot, name)? {
-            let (namespace, version) = (own(name)?, view.last_version());
-            batch = batch.expect(Precondition::DataVersion { namespace, version });
-        }
+        let Some(view) = records::find(snapshot, name)? else { return Ok(None) };
+        let (namespace, version) = (own(name)?, view.last_version());
+        batch = batch.expect(Precondition::DataVersion { namespace, version });
     }
-    Ok(batch)
+    Ok(Some(batch))
 }
 
 /// Begins the batch of a plugin, which holds for the generation that is in service.
@@ -577,16 +603,20 @@ impl Names<'_> {
         });
         found.as_ref()
     }
+
+    fn want(&mut self, id: NamespaceId, key: &[u8]) -> bool {
+        self.interest.wants(key) && self.find(id).is_some()
+    }
 }
 
 /// How much of a record was taken.
 enum Seen {
     Whole,
-    /// So many of the changes that the plugin wants.
+    /// What there is among so many of its changes.
     Part(u64),
 }
 
-/// Takes the changes of a record that a plugin wants, but for the first `skip`, until there is a slice of them.
+/// Takes the changes of a record that a plugin wants, but for what is among the first `skip`, until there is a slice of them.
 fn take(
     record: &LogRecord<'_>,
     names: &mut Names<'_>,
@@ -595,36 +625,43 @@ fn take(
     mut unrecorded: impl FnMut(NamespaceId),
 ) -> Result<Seen> {
     let (version, time) = (record.version(), record.time());
-    let (mut met, mut is_full, mut is_more) = (0, false, false);
+    // All of them count: what the plugin wants may be something else when the rest comes.
+    let (mut met, mut through, mut is_full, mut is_more) = (0, skip, false, false);
     record.visit(|item| {
         match item {
-            LogItem::Change { namespace, change } if !is_more => {
-                let wants = names.find(namespace).is_some() && names.interest.wants(change.key());
-                is_more = wants && is_full;
-                if !wants || is_full {
+            LogItem::Change { namespace, change } => {
+                met += 1;
+                if met <= skip || is_more || !names.want(namespace, change.key()) {
                     return Ok(());
                 }
-                met += 1;
-                if met > skip {
-                    let name = names.find(namespace).map_or("", Name::as_str);
-                    let (before, after) = (change.before(), change.after());
-                    changes.push(ChangeRef {
-                        version,
-                        time,
-                        namespace: name,
-                        key: change.key(),
-                        before,
-                        after,
-                    });
-                    is_full = changes.len() >= SLICE_CHANGES || changes.as_bytes().len() >= SLICE_BYTES;
+                is_more = is_full;
+                if is_more {
+                    return Ok(());
                 }
+                let name = names.find(namespace).map_or("", Name::as_str);
+                let (before, after) = (change.before(), change.after());
+                changes.push(ChangeRef { version, time, namespace: name, key: change.key(), before, after });
+                is_full = changes.len() >= SLICE_CHANGES || changes.as_bytes().len() >= SLICE_BYTES;
+                through = met;
             }
             LogItem::Unrecorded { namespace, .. } if names.find(namespace).is_some() => unrecorded(namespace),
             _ => {}
         }
         Ok(())
     })?;
-    Ok(if is_more { Seen::Part(met) } else { Seen::Whole })
+    Ok(if is_more { Seen::Part(through) } else { Seen::Whole })
+}
+
+/// Whether a record has changes that a plugin wants.
+fn is_wanted(record: &LogRecord<'_>, names: &mut Names<'_>) -> Result<bool> {
+    let mut is_wanted = false;
+    record.visit(|item| {
+        if let LogItem::Change { namespace, change } = item {
+            is_wanted = is_wanted || names.want(namespace, change.key());
+        }
+        Ok(())
+    })?;
+    Ok(is_wanted)
 }
 
 /// Collects what comes next of what was there when the plugin was added, as if it had just been put.
@@ -642,8 +679,18 @@ fn gather_existing(snapshot: &Snapshot, interest: &Interest<'_>, cursor: &Cursor
         }
         let last = existing.after.as_ref().filter(|_| name == existing.namespace);
         let start = last.map_or(std::ops::Bound::Unbounded, |key| std::ops::Bound::Excluded(&key[..]));
-        let view = at.namespace_by_id(info.id)?;
-        for entry in view.scan((start, std::ops::Bound::Unbounded), crate::Direction::Forward)? {
+        let bounds = (start, std::ops::Bound::Unbounded);
+        let mut view = at.namespace_by_id(info.id)?;
+        match view.scan(bounds, crate::Direction::Forward).map(drop) {
+            // What it held then is not known, and what came since is shown by nothing else.
+            Err(error) if error.kind() == Kind::NoHistory => match snapshot.namespace_by_id(info.id) {
+                Ok(present) => view = present,
+                Err(error) if error.kind() == Kind::NotFound => continue,
+                Err(error) => return Err(error),
+            },
+            other => other?,
+        }
+        for entry in view.scan(bounds, crate::Direction::Forward)? {
             let entry = entry?;
             let key = entry.key();
             if interest.wants(key) {

@@ -90,6 +90,18 @@ impl Supervisor {
         self.refresh(inner)
     }
 
+    /// Returns the store as it is, and who is in service just then: code that is newer does not know the state, nor does code
+    /// that is older.
+    pub(crate) fn together(&self, inner: &Inner) -> Result<(Snapshot, Arc<Roster>)> {
+        loop {
+            let snapshot = inner.snapshot(Freshness::Latest)?;
+            let roster = self.roster(inner, &snapshot)?;
+            if roster.is_of(&snapshot)? {
+                return Ok((snapshot, roster));
+            }
+        }
+    }
+
     /// Brings the roster up to date.
     pub(crate) fn refresh(&self, inner: &Inner) -> Result<Arc<Roster>> {
         let _building = lock(&self.building);
@@ -153,7 +165,8 @@ impl Supervisor {
     /// Begins with what the store says, as its writer: somebody else may have written since this process did.
     pub(crate) fn begin_writing(&self, inner: &Inner) -> Result<()> {
         for plugin in lock(&self.plugins).values() {
-            runner::lock(&plugin.runner).forget();
+            // Not its runner itself, which may wait for the turn that the caller has.
+            plugin.is_moved.store(true, Ordering::Relaxed);
         }
         self.refresh(inner).map(drop)
     }

@@ -473,6 +473,8 @@ impl Stage {
                 }));
             }
             ["watch", how @ ..] => self.watch(how)?,
+            #[cfg(feature = "scripts")]
+            ["plugins", words @ ..] => return self.plugins(words),
             // At the n-th operation of a kind from now on, does something.
             ["arm", act, operation, count] => self.gate.arm(act, operation, number(count)),
             ["disarm"] => self.gate.disarm(),
@@ -482,6 +484,41 @@ impl Stage {
             ["fill-disk"] => fill_disk(&self.path),
             ["free-disk"] => std::fs::remove_file(filler(&self.path)).expect("it was filled"),
             _ => panic!("what does {line:?} mean?"),
+        }
+        Ok("done".into())
+    }
+
+    #[cfg(feature = "scripts")]
+    fn plugins(&mut self, words: &[&str]) -> Result<String> {
+        use cohab::{AddPlugin, PluginMode, ReloadPlugin};
+        let told = |what: Result<String>| match what {
+            Ok(what) => event(format_args!("done {what}")),
+            Err(error) => event(format_args!("broken plugins {error:?}")),
+        };
+        match words {
+            ["call", name, input] => {
+                let reply = self.store().plugins().call(name, input.as_bytes())?;
+                return Ok(String::from_utf8_lossy(&reply).into_owned());
+            }
+            // These while this listens on.
+            ["catch-up-aside"] => self.keep(move |store, _| {
+                told(store.plugins().catch_up(Duration::from_mins(1)).map(|behind| behind.to_string()));
+            }),
+            ["add-aside", directory] => {
+                let directory = PathBuf::from(directory);
+                self.keep(move |store, _| {
+                    let options = AddPlugin::new().mode(PluginMode::Production);
+                    told(store.plugins().add(directory, options).map(|added| added.value));
+                });
+            }
+            ["reload-aside", name] => {
+                let name = (*name).to_owned();
+                self.keep(move |store, _| {
+                    let loaded = store.plugins().reload(&name, ReloadPlugin::new());
+                    told(loaded.map(|loaded| loaded.value.0.to_string()));
+                });
+            }
+            _ => panic!("what does {words:?} mean?"),
         }
         Ok("done".into())
     }
@@ -521,6 +558,8 @@ impl Stage {
                 "shift" => options.clock(Shifted(value.parse().expect("seconds"))),
                 "gate" => self.gate.install(options),
                 "unmapped" => options.mapping(Mapping::Off),
+                #[cfg(feature = "scripts")]
+                "idle-plugins" => options.run_plugins(false),
                 "stall" => options.on_stall(millis(value), |stall| {
                     let suspects: Vec<String> =
                         stall.suspects.iter().map(|it| it.record.pid.to_string()).collect();

@@ -34,6 +34,12 @@ mod page;
 mod past_model;
 #[cfg(feature = "scripts")]
 mod plugins;
+#[cfg(feature = "scripts")]
+mod plugins_faults;
+#[cfg(feature = "scripts")]
+mod plugins_killed;
+#[cfg(feature = "scripts")]
+mod plugins_reload;
 #[cfg(feature = "plugins")]
 mod plugins_wasm;
 mod refresh;

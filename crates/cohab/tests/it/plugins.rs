@@ -26,6 +26,11 @@ impl Folder {
         folder
     }
 
+    /// One that is there.
+    pub(crate) fn at(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
     pub(crate) fn write(&self, file: &str, text: &str) {
         fs::write(self.path.join(file), text).expect("can be written");
     }
@@ -72,11 +77,11 @@ pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-fn has_caught_up(store: &Store, plugin: &str) -> bool {
+pub(crate) fn has_caught_up(store: &Store, plugin: &str) -> bool {
     store.plugins().show(plugin).expect("is there").lag == Some(0)
 }
 
-fn value(store: &Store, namespace: &str, key: &str) -> Option<String> {
+pub(crate) fn value(store: &Store, namespace: &str, key: &str) -> Option<String> {
     let snapshot = store.refresh().expect("can be read");
     match snapshot.get(namespace, key) {
         Ok(value) => value.map(|value| String::from_utf8_lossy(&value).into_owned()),
