@@ -15,6 +15,8 @@ mod instance;
 mod kill;
 mod load;
 mod material;
+#[cfg(feature = "scripts")]
+mod plugins;
 mod read;
 mod stage;
 mod takeover;
@@ -68,6 +70,8 @@ const STEPS: &[&[Step]] = &[
     takeover::STEPS,
     channels::STEPS,
     export::STEPS,
+    #[cfg(feature = "scripts")]
+    plugins::STEPS,
 ];
 
 /// How a step ended.

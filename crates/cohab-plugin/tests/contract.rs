@@ -4,6 +4,8 @@
 //! compiled from whatever languages there are compilers for. `COHAB_GUESTS` lists the directories of those, each with a
 //! `plugin.toml` and the `plugin.wasm`, with colons between.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 mod common;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,5 +1,7 @@
 //! Plugins that mean harm, or are broken: each ends as the error that it is, and a plugin that behaves goes on in the same process.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 mod common;
 
 use std::time::{Duration, Instant};

@@ -194,7 +194,8 @@ impl Runner {
         }
         let was_existing = cursor.existing.is_some();
         self.moved(service, work.after);
-        let version = |cursor: &Option<Cursor>| cursor.as_ref().map_or(Version::ZERO, |cursor| cursor.version);
+        let version =
+            |cursor: &Option<Cursor>| cursor.as_ref().map_or(Version::ZERO, |cursor| cursor.version);
         let (at, stored) = (version(&self.cursor), version(&self.stored));
         if was_existing || at.get().saturating_sub(stored.get()) >= CURSOR_LAG_MAX {
             self.settle(inner, service)?;
@@ -369,7 +370,9 @@ impl Runner {
             let present = inner.plugins.present();
             let found = present.find(name)?;
             let generation = found.generation()?.clone();
-            if found.record.generation != service.record.generation || found.record.hash != service.record.hash {
+            if found.record.generation != service.record.generation
+                || found.record.hash != service.record.hash
+            {
                 return Err(Error::new(Kind::Conflict, "the changes were collected for other code"));
             }
             let (result, logs) = attempt(inner, &generation, work, tx);

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use cohab::{
-    AddPlugin, Batch, Clock, Kind, Mapping, PluginMode, ReloadPlugin, Result, Retention, Store,
-    SystemClock, Timestamp,
+    AddPlugin, Batch, Clock, Kind, Mapping, PluginMode, ReloadPlugin, Result, Retention, Store, SystemClock,
+    Timestamp,
 };
 use cohab_testkit::{Failure, Faults};
 
@@ -167,7 +167,8 @@ fn a_plugin_that_is_stuck_pins_the_log_up_to_a_bound_and_then_it_is_said() -> Re
     let retention = Retention::default().versions(5).bytes(20_000).pinned_bytes(40_000);
     let store = Store::options().retention(retention).open(scratch.path())?;
     store.write(|tx| tx.create_namespace("data"))?;
-    let folder = Folder::new(&scratch, "stuck", &follower("policy = \"retry\"\nbackoff = \"10ms\""), FAILS_WHILE_TOLD);
+    let folder =
+        Folder::new(&scratch, "stuck", &follower("policy = \"retry\"\nbackoff = \"10ms\""), FAILS_WHILE_TOLD);
     store.plugins().add(folder.path(), AddPlugin::new().mode(PluginMode::Production))?;
     store.write(|tx| tx.put("data", "a", "bad"))?;
     let at = store.plugins().show("stuck")?.position.expect("it follows");
@@ -221,8 +222,11 @@ fn plugins_that_write_what_each_other_follows_come_to_rest() -> Result<()> {
     let store = scratch.store();
     store.write(|tx| ["x", "y"].into_iter().try_for_each(|name| tx.create_namespace(name).map(drop)))?;
     for (name, from, to) in [("a", "x", "y"), ("b", "y", "x")] {
-        let manifest = format!("[[trigger]]\non = \"commit\"\nnamespaces = [\"{from}\"]\n[grants]\nwrite = [\"{to}\"]\n");
-        let script = "fn on_commit(changes) { for change in changes { put(\"TO\", \"NAME\" + change.key, \"v\"); } }";
+        let manifest = format!(
+            "[[trigger]]\non = \"commit\"\nnamespaces = [\"{from}\"]\n[grants]\nwrite = [\"{to}\"]\n"
+        );
+        let script =
+            "fn on_commit(changes) { for change in changes { put(\"TO\", \"NAME\" + change.key, \"v\"); } }";
         let script = script.replace("TO", to).replace("NAME", name);
         let folder = Folder::new(&scratch, name, &manifest, &script);
         store.plugins().add(folder.path(), AddPlugin::new().mode(PluginMode::Production))?;
@@ -240,11 +244,8 @@ fn plugins_that_write_what_each_other_follows_come_to_rest() -> Result<()> {
     assert_eq!(value(&store, "y", "ab2").as_deref(), Some("v"));
     assert_eq!(store.refresh()?.namespace("x")?.count(), 3);
     assert_eq!(store.refresh()?.namespace("y")?.count(), 3);
-    let labels: Vec<String> = store
-        .refresh()?
-        .log(..)
-        .map(|record| Ok(record?.label().to_owned()))
-        .collect::<Result<_>>()?;
+    let labels: Vec<String> =
+        store.refresh()?.log(..).map(|record| Ok(record?.label().to_owned())).collect::<Result<_>>()?;
     assert!(labels.iter().any(|label| label == "plugin:b,a"), "{labels:?}");
     // Nobody else may say so.
     let refused = store.write(|tx| tx.label("plugin:a")).unwrap_err();
@@ -331,7 +332,9 @@ fn a_fix_is_tried_at_once_however_long_the_plugin_was_to_wait() -> Result<()> {
 
 #[test]
 fn a_plugin_that_fails_too_often_is_disabled_and_goes_on_where_it_was() -> Result<()> {
-    for (policy, attempts) in [("policy = \"retry\"\nattempts = 3\nbackoff = \"10ms\"", 3), ("policy = \"disable\"", 1)] {
+    for (policy, attempts) in
+        [("policy = \"retry\"\nattempts = 3\nbackoff = \"10ms\"", 3), ("policy = \"disable\"", 1)]
+    {
         let scratch = Scratch::new();
         let store = with_data(&scratch)?;
         let folder = Folder::new(&scratch, "fails", &follower(policy), FAILS_WHILE_TOLD);
@@ -400,7 +403,11 @@ fn a_schedule_takes_the_clock_as_it_comes() -> Result<()> {
     store.plugins().catch_up(Duration::ZERO)?;
     let after = value(&store, "_plugins/clock", "n").map_or(0, |n| n.parse::<u64>().expect("a number"));
     // One more may have been under way when the handle was closed.
-    assert!((before..=before + 2 + u64::try_from(begin.elapsed().as_millis() / 100).expect("is small")).contains(&after), "{before} {after}");
+    assert!(
+        (before..=before + 2 + u64::try_from(begin.elapsed().as_millis() / 100).expect("is small"))
+            .contains(&after),
+        "{before} {after}"
+    );
     Ok(())
 }
 
@@ -408,7 +415,8 @@ fn a_schedule_takes_the_clock_as_it_comes() -> Result<()> {
 fn what_a_plugin_follows_may_change_in_the_middle_of_a_transaction() -> Result<()> {
     let scratch = Scratch::new();
     let store = Store::options().run_plugins(false).open(scratch.path())?;
-    store.write(|tx| ["data", "other"].into_iter().try_for_each(|name| tx.create_namespace(name).map(drop)))?;
+    store
+        .write(|tx| ["data", "other"].into_iter().try_for_each(|name| tx.create_namespace(name).map(drop)))?;
     let manifest = |namespaces: &str| {
         format!(
             "name = \"copy\"\napi = 1\nentry = \"main.rhai\"\n[limits]\ntime = \"20s\"\n[on-error]\npolicy = \"retry\"\nbackoff = \"1h\"\nbackoff-max = \"1h\"\n\
@@ -417,7 +425,8 @@ fn what_a_plugin_follows_may_change_in_the_middle_of_a_transaction() -> Result<(
     };
     let copies = r#"fn on_commit(changes) { for change in changes { let before = get("seen", change.key); let before = if before == () { 0 } else { before.parse_int() }; put("seen", change.key, (before + 1).to_string()); } }"#;
     // Fails with the second slice.
-    let stops = copies.replace("for change", "if get(\"stop\") != () { throw \"stop\"; } put(\"stop\", \"1\"); for change");
+    let stops = copies
+        .replace("for change", "if get(\"stop\") != () { throw \"stop\"; } put(\"stop\", \"1\"); for change");
     let folder = Folder::new(&scratch, "copy", "", &stops);
     folder.write("plugin.toml", &manifest("[\"data\", \"other\"]"));
     store.plugins().add(folder.path(), AddPlugin::new().mode(PluginMode::Production))?;

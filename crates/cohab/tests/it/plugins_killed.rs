@@ -6,9 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use cohab::{
-    AddPlugin, Clock, Kind, LogItem, PluginMode, ReloadPlugin, Result, Role, Store, SystemClock,
-};
+use cohab::{AddPlugin, Clock, Kind, LogItem, PluginMode, ReloadPlugin, Result, Role, Store, SystemClock};
 use cohab_testkit::{Child, child_store};
 
 use crate::actor::Actor;
@@ -245,8 +243,7 @@ fn check() { if get("number") != () && get("number") != "NUMBER" { throw "state 
 }
 
 pub(crate) fn write_numbered(folder: &Folder, name: &str, number: u64) {
-    let manifest =
-        format!("name = \"{name}\"\napi = 1\nentry = \"main.rhai\"\nschema = {number}\n{REQUEST}");
+    let manifest = format!("name = \"{name}\"\napi = 1\nentry = \"main.rhai\"\nschema = {number}\n{REQUEST}");
     folder.write("plugin.toml", &manifest);
     folder.write("main.rhai", &numbered(number));
 }
@@ -284,7 +281,10 @@ fn a_process_killed_at_any_point_of_a_reload_with_a_migration_leaves_all_of_it_o
                 assert_eq!(store.plugins().call("state", b"")?, format!("{now}:{now}"));
                 let snapshot = store.refresh()?;
                 assert_eq!(snapshot.namespace("_plugins.code")?.count(), 1, "{operation} {n}");
-                assert_eq!(snapshot.get("_plugins/state", "\0schema")?.as_deref(), Some(now.to_string().as_bytes()));
+                assert_eq!(
+                    snapshot.get("_plugins/state", "\0schema")?.as_deref(),
+                    Some(now.to_string().as_bytes())
+                );
                 assert!(snapshot.verify(|_| ())?.is_sound());
                 Ok(())
             },
@@ -360,7 +360,9 @@ fn what_was_there_is_shown_once_beside_a_writer_and_across_a_kill() -> Result<()
     }
     let store = Store::open(scratch.path())?;
     std::thread::scope(|scope| {
-        let writes = || (0..20).try_for_each(|i| store.write(|tx| tx.put("data", format!("beside{i}"), "v")).map(drop));
+        let writes = || {
+            (0..20).try_for_each(|i| store.write(|tx| tx.put("data", format!("beside{i}"), "v")).map(drop))
+        };
         let beside = scope.spawn(writes);
         beside.join().expect("does not panic")
     })?;

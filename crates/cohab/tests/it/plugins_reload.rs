@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cohab::{
-    AddPlugin, Batch, Follower, Kind, Name, PluginMode, PluginSource, ReloadPlugin, Result, Role,
-    Store,
+    AddPlugin, Batch, Follower, Kind, Name, PluginMode, PluginSource, ReloadPlugin, Result, Role, Store,
 };
 
 use crate::plugins::{Folder, value, wait_for};
@@ -87,7 +86,9 @@ impl Editor {
         match random.below(4) {
             0 => self.folder.write("main.rhai", "fn on_request(input) {\n  put(\n"),
             1 => self.folder.write("plugin.toml", &manifest("another")),
-            2 => self.folder.write("main.rhai", "fn on_request(input) { input } fn check() { throw \"unfit\"; }"),
+            2 => self
+                .folder
+                .write("main.rhai", "fn on_request(input) { input } fn check() { throw \"unfit\"; }"),
             _ => self.folder.write("main.rhai", "fn on_something(input) { input }"),
         }
     }
@@ -199,7 +200,11 @@ fn calls_are_answered_and_counted_once_while_their_code_is_replaced_again_and_ag
     let status = store.plugins().show("count")?;
     assert_eq!((status.record.failure.as_ref(), status.source_state), (None, PluginSource::InService));
     let last = used();
-    println!("{} calls, {} generations, {at_the_100th:?} to {last:?}", counts.len(), status.record.generation);
+    println!(
+        "{} calls, {} generations, {at_the_100th:?} to {last:?}",
+        counts.len(),
+        status.record.generation
+    );
     if let Some(first) = at_the_100th.filter(|_| reloads >= 1000) {
         assert!(last.fds <= first.fds + 2 && last.maps <= first.maps + 40, "{first:?} {last:?}");
         assert!(last.rss_kib <= first.rss_kib + (4 << 10), "{first:?} {last:?}");
@@ -257,8 +262,10 @@ fn a_reader_never_mixes_code_and_state_nor_goes_back() -> Result<()> {
     };
     std::thread::scope(|scope| -> Result<()> {
         let (reader, store, call) = (&reader, &store, &call);
-        let callers: Vec<_> =
-            [reader, reader, reader, store].map(|store| scope.spawn(move || call(store))).into_iter().collect();
+        let callers: Vec<_> = [reader, reader, reader, store]
+            .map(|store| scope.spawn(move || call(store)))
+            .into_iter()
+            .collect();
         let edited = (2..40).try_for_each(|number| {
             write_numbered(&folder, "state", number);
             let loaded = store.plugins().reload("state", ReloadPlugin::new())?;
@@ -508,7 +515,8 @@ fn calls_are_consistent_when_the_store_is_rolled_back_over_a_migration_and_undon
 fn a_replica_has_the_plugins_and_runs_none_until_it_is_promoted() -> Result<()> {
     let (ours, theirs) = (Scratch::new(), Scratch::new());
     let store = ours.store();
-    store.write(|tx| ["data", "hits"].into_iter().try_for_each(|name| tx.create_namespace(name).map(drop)))?;
+    store
+        .write(|tx| ["data", "hits"].into_iter().try_for_each(|name| tx.create_namespace(name).map(drop)))?;
     let manifest = "[[trigger]]\non = \"commit\"\nnamespaces = [\"data\"]\n[[trigger]]\non = \"schedule\"\nevery = \"100ms\"\n[[trigger]]\non = \"request\"\n[grants]\nwrite = [\"hits\"]\n";
     let script = r#"fn on_commit(changes) { for change in changes { put("hits", change.key, "1"); } } fn on_schedule(due) { } fn on_request(input) { "here" }"#;
     let folder = Folder::new(&ours, "hits", manifest, script);
@@ -537,7 +545,9 @@ fn a_replica_has_the_plugins_and_runs_none_until_it_is_promoted() -> Result<()> 
     wait_for("word of it", || replica.plugins().show("hits").expect("is there").stalled.is_some());
     replica.plugins().reload("hits", ReloadPlugin::new().rescan())?;
     replica.write(|tx| tx.put("data", "c", "1"))?;
-    wait_for("the effects", || value(&replica, "hits", "c").is_some() && value(&replica, "hits", "b").is_some());
+    wait_for("the effects", || {
+        value(&replica, "hits", "c").is_some() && value(&replica, "hits", "b").is_some()
+    });
     assert!(replica.refresh()?.verify(|_| ())?.is_sound());
     Ok(())
 }

@@ -296,9 +296,9 @@ fn what_is_wrong_with_a_script_is_said_before_it_runs() {
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn hostile_scripts_end_as_errors() {
     use CallErrorKind::{OutOfFuel, OutOfMemory, OutOfTime, Trapped};
-    let sum = vec!["input"; 5_000].join(" + ");
-    let ifs = ["if input == `a` {} else "; 5_000].concat() + "{}";
-    let variables = (0..2_000).map(|i| format!("let v{i} = {i}; ")).collect::<String>();
+    let sum = format!("input{}", " + input".repeat(4_999));
+    let ifs = "if input == `a` {} else ".repeat(5_000) + "{}";
+    let variables = (0..2_000).map(|i| format!("let v{i} = {i};")).collect::<Vec<_>>().join(" ");
     let literal = format!("[{}].len.to_string()", "1,".repeat(300_000));
     let rows: &[(&str, &str, &str, &[CallErrorKind])] = &[
         ("loop", "", "loop {}", &[OutOfFuel, OutOfTime]),
@@ -424,7 +424,7 @@ fn a_comparison_that_is_no_order_sorts_somehow() {
 fn a_stop_ends_a_call() {
     let mut manifest = manifest();
     manifest.limits.fuel = Some(u64::MAX);
-    manifest.limits.time = Duration::from_secs(60);
+    manifest.limits.time = Duration::from_mins(1);
     let code = compile(manifest, "fn on_request(input) { loop { try { loop {} } catch {} } }").unwrap();
     let stop = Stop::new();
     let outcome = thread::scope(|threads| {
