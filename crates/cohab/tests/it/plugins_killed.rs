@@ -122,7 +122,6 @@ fn child_writes_and_runs_a_plugin_until_it_is_killed() -> Result<()> {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "shown by a test that fails")]
 fn every_change_has_one_effect_whoever_is_killed_or_hands_over() -> Result<()> {
     let scratch = Scratch::new();
     let store = scratch.store();

@@ -124,11 +124,11 @@ fn told(reply: &[u8]) -> (u64, u64) {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "shown by a test that fails")]
 fn calls_are_answered_and_counted_once_while_their_code_is_replaced_again_and_again() -> Result<()> {
     let reloads = std::env::var("COHAB_RELOADS").map_or(40, |it| it.parse().expect("a number"));
     let scratch = Scratch::new();
-    let store = scratch.store();
+    // Little for the store's own pages, so that what grows is not they.
+    let store = Store::options().cache_bytes(1 << 20).open(scratch.path())?;
     let mut editor = Editor::new(&scratch);
     store.plugins().add(&editor.link, AddPlugin::new())?;
     let seed = u64::from(std::process::id());
@@ -170,8 +170,10 @@ fn calls_are_answered_and_counted_once_while_their_code_is_replaced_again_and_ag
                         marker == n
                     });
                 }
-                if n == 100 {
-                    at_the_100th = Some(used());
+                if n % 100 == 0 {
+                    let now = used();
+                    println!("after {n} edits: {now:?}");
+                    at_the_100th.get_or_insert(now);
                 }
             }
             let served = || told(&store.plugins().call("count", b"").expect("is answered"));
@@ -207,13 +209,12 @@ fn calls_are_answered_and_counted_once_while_their_code_is_replaced_again_and_ag
     );
     if let Some(first) = at_the_100th.filter(|_| reloads >= 1000) {
         assert!(last.fds <= first.fds + 2 && last.maps <= first.maps + 40, "{first:?} {last:?}");
-        assert!(last.rss_kib <= first.rss_kib + (4 << 10), "{first:?} {last:?}");
+        assert!(last.rss_kib <= first.rss_kib + (3 << 10), "{first:?} {last:?}");
     }
     Ok(())
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "shown by a test that fails")]
 fn an_edit_shows_in_calls_within_a_second() -> Result<()> {
     let edits = std::env::var("COHAB_RELOADS").map_or(20, |it| it.parse::<u64>().expect("a number"));
     let scratch = Scratch::new();
@@ -402,7 +403,7 @@ fn nothing_that_a_guard_refuses_is_ever_there_however_many_write() -> Result<()>
             // All want the same address, at the same time.
             barrier.wait();
             let (user, address) = (format!("user{thread}-{round}"), format!("address{round}"));
-            let claimed = if thread % 4 == 0 {
+            let claimed = if thread.is_multiple_of(4) {
                 store.write(|tx| tx.put("users", &user, &address)).map(drop)
             } else {
                 store.submit(Batch::new().put(&users, user, address)).map(drop)
@@ -470,6 +471,7 @@ fn plugins_are_not_changed_from_within_a_transaction() -> Result<()> {
 }
 
 #[test]
+#[expect(clippy::redundant_closure_for_method_calls, reason = "the method itself is not general enough")]
 fn calls_are_consistent_when_the_store_is_rolled_back_over_a_migration_and_undone() -> Result<()> {
     let scratch = Scratch::new();
     let store = scratch.store();
@@ -528,7 +530,11 @@ fn a_replica_has_the_plugins_and_runs_none_until_it_is_promoted() -> Result<()> 
     std::thread::sleep(Duration::from_millis(400));
     let replica = follower.replica();
     assert_eq!(replica.plugins().show("hits")?.record.name, "hits");
-    assert_eq!(replica.plugins().call("hits", b"").expect("only reads").len() > 3, true);
+    assert!(
+        ["here", "there"]
+            .iter()
+            .any(|it| replica.plugins().call("hits", b"").is_ok_and(|reply| reply == *it))
+    );
     let lines = replica.plugins().log("hits");
     assert_eq!(lines, [], "a replica does nothing of its own accord");
     wait_for("the effect", || value(&store, "hits", "a").is_some());
