@@ -216,7 +216,7 @@ fn counting_calls_from_many_threads_counts_every_call_once() -> Result<()> {
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                (0..50).try_for_each(|_| store.plugins().call("count", b"").map(drop)).expect("is counted")
+                (0..50).try_for_each(|_| store.plugins().call("count", b"").map(drop)).expect("is counted");
             });
         }
     });
