@@ -532,26 +532,4 @@ mod tests {
         assert!(source.look_if_due(), "the first is due at once");
         assert!(!source.look_if_due(), "the next is not");
     }
-
-    #[test]
-    #[ignore = "prints what looks cost; to be run alone, in release"]
-    fn what_looks_cost() {
-        let plugin = Plugin::new();
-        thread::sleep(TICK_MAX);
-        plugin.expect(&Look::Same);
-        // The fastest round: the others were disturbed.
-        let measure = |what: &str, count: u32, f: &dyn Fn()| {
-            let round = || {
-                let begin = Instant::now();
-                (0..count).for_each(|_| f());
-                begin.elapsed().as_nanos() / u128::from(count)
-            };
-            println!("{what}: {} ns", (0..50).map(|_| round()).min().unwrap());
-        };
-        measure("looking", 1000, &|| assert!(!black_box(&plugin.source).look_if_due()));
-        let rare = Source::new("").with_interval(Duration::from_hours(1));
-        rare.look_if_due();
-        measure("not due", 100_000, &|| assert!(!black_box(&rare).look_if_due()));
-        measure("listing", 100, &|| _ = black_box(Listing::of(plugin.source.path()).unwrap()));
-    }
 }

@@ -12,8 +12,6 @@ mod clock;
 mod fault;
 mod imports;
 mod interface;
-#[cfg(test)]
-mod tests;
 mod work;
 
 use std::sync::OnceLock;

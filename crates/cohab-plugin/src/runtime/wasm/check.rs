@@ -38,8 +38,9 @@ const SEGMENTS_MAX: u32 = 50_000;
 const ELEMENTS_MAX: u32 = 1_000_000;
 const LOCALS_MAX: u64 = 1_000_000;
 
-/// The most work to compile a module, in something like instructions. A module of that much takes some seconds.
-const WORK_MAX: u64 = 4_000_000;
+/// The most work to compile a module, and a function, in something like instructions. A module of that much takes some seconds.
+const WORK_MAX: u64 = 2_000_000;
+const FUNCTION_WORK_MAX: u64 = 500_000;
 
 /// How much of a name a message shows.
 const NAME_BYTES_SHOWN_MAX: usize = 128;
@@ -243,13 +244,17 @@ impl<'a> Checked<'a> {
         }
         operators.finish()?;
         self.allocations = validator.into_allocations();
-        self.work = self.work.saturating_add(work.total());
-        if self.work > WORK_MAX {
-            return Err(refuse(format!(
-                "it is too large to compile: about {} steps of work up to the function at byte {}, {WORK_MAX} are the most",
-                self.work,
-                body.range().start,
-            )));
+        let work = work.total();
+        self.work = self.work.saturating_add(work);
+        let at = body.range().start;
+        for (what, work, most) in
+            [("the function", work, FUNCTION_WORK_MAX), ("all up to the function", self.work, WORK_MAX)]
+        {
+            if work > most {
+                return Err(refuse(format!(
+                    "it is too large to compile: about {work} steps of work for {what} at byte {at}, {most} are the most"
+                )));
+            }
         }
         Ok(())
     }

@@ -3,7 +3,10 @@
 use wasmparser::{BlockType, FuncType, Operator};
 
 /// So many pairs of a variable and a block cost about as much as an instruction.
-const PAIRS_PER_STEP: u64 = 64;
+const PAIRS_PER_STEP: u64 = 16;
+
+/// What a pair of a variable and a loop costs: what the variable is at the loop's beginning is not known before its end.
+const STEPS_PER_LOOP_PAIR: u64 = 4;
 
 /// An estimate, in something like instructions. Most functions take about as much as they have instructions; what can take a
 /// multiple is counted by itself:
@@ -17,6 +20,7 @@ pub(super) struct Work<'a> {
     locals: u64,
     steps: u64,
     blocks: u64,
+    loops: u64,
     /// The sum of the stack's heights at all blocks.
     kept: u64,
     /// The most values that a jump in this function may hand on.
@@ -32,7 +36,7 @@ impl<'a> Work<'a> {
     ) -> Self {
         let widest = own.map_or(0, width);
         // Space is made for each variable.
-        Self { types, functions, locals, steps: 16 + locals / 4, blocks: 0, kept: 0, widest }
+        Self { types, functions, locals, steps: 16 + locals / 4, blocks: 0, loops: 0, kept: 0, widest }
     }
 
     /// Adds an instruction.
@@ -46,6 +50,7 @@ impl<'a> Work<'a> {
                     self.widest = self.widest.max(width);
                 }
                 self.block(1, height);
+                self.loops += u64::from(matches!(operator, Operator::Loop { .. }));
             }
             Operator::Br { .. } | Operator::BrIf { .. } | Operator::Else | Operator::Return => {
                 self.steps += self.widest;
@@ -77,7 +82,10 @@ impl<'a> Work<'a> {
 
     pub(super) fn total(&self) -> u64 {
         let pairs = self.locals.saturating_mul(self.blocks).saturating_add(self.kept);
-        self.steps.saturating_add(pairs / PAIRS_PER_STEP)
+        let in_loops = self.locals.saturating_add(self.widest).saturating_mul(self.loops);
+        self.steps
+            .saturating_add(pairs / PAIRS_PER_STEP)
+            .saturating_add(in_loops.saturating_mul(STEPS_PER_LOOP_PAIR))
     }
 }
 
