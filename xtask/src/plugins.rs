@@ -59,7 +59,16 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         env::join_paths(paths).context("the target directory cannot be part of a list of paths")
     };
     let mut command = workspace.cargo("test");
-    command.args(["--package", "cohab-plugin", "--features", "wasm", "--test", "contract"]);
+    command.args([
+        "--package",
+        "cohab-plugin",
+        "--features",
+        "wasm",
+        "--test",
+        "contract",
+        "--test",
+        "templates",
+    ]);
     command.env("COHAB_GUESTS", built(&GUESTS)?).env("COHAB_TEMPLATES", built(&TEMPLATES)?);
     workspace::run(&mut command)
 }
