@@ -293,20 +293,27 @@ impl Plugins {
         inner.plugins.look_at_sources(inner, true);
         let mut behind = 0;
         for name in roster.services.keys() {
-            // It may be another one by now.
+            // It may be another one by now, or one that is not to be called.
             let Some(service) = inner.plugins.present().services.get(name).cloned() else { continue };
+            if !service.record.enabled {
+                continue;
+            }
             let mut runner = runner::lock(&service.plugin.runner);
             loop {
                 let Some(service) = inner.plugins.present().services.get(name).cloned() else { break };
                 let step = runner.step(inner, &service)?;
                 match step {
                     Step::Busy if Instant::now() < deadline => {}
+                    Step::Idle(_) | Step::Over => break,
+                    // Its policy on errors has disabled it meanwhile.
+                    Step::Stuck(_) if !service.record.enabled => break,
                     Step::Stuck(wait)
-                        if Instant::now() + wait < deadline && service.plugin.meter.stalled().is_none() =>
+                        if Instant::now() + wait < deadline
+                            && service.generation.is_ok()
+                            && service.plugin.meter.stalled().is_none() =>
                     {
                         std::thread::sleep(wait);
                     }
-                    Step::Idle(_) | Step::Over => break,
                     Step::Busy | Step::Stuck(_) => {
                         let position = service.plugin.meter.position().unwrap_or(Version::ZERO);
                         let now = inner.snapshot(Freshness::Latest)?.version();
@@ -334,7 +341,11 @@ impl Plugins {
         let last = live.last_error.into_iter().chain(of_load).max_by_key(|(at, _)| *at);
         let (last_error_at, last_error) = last.unzip();
         Ok(PluginStatus {
-            source_state: live.source.unwrap_or_default(),
+            // What was found by a process that is gone is in the record only.
+            source_state: match live.source.unwrap_or_default() {
+                PluginSource::InService if record.failure.is_some() => PluginSource::Refused,
+                source => source,
+            },
             stale_since: record.failure.as_ref().map(|failure| failure.stale_since).or(live.source_since),
             last_error: here.map(ToString::to_string).or(last_error),
             last_error_at,

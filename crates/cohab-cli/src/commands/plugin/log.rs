@@ -69,7 +69,7 @@ impl Log {
         });
         let options =
             session.options().role(Role::Reader).app("cohab").app_version(env!("CARGO_PKG_VERSION"));
-        let plugins = options.label("plugin log").open(session.path()?)?.plugins();
+        let plugins = options.label("plugin-log").open(session.path()?)?.plugins();
         let mut lines = self.read(&plugins)?;
         for line in self.last(&lines) {
             print(session, line)?;
