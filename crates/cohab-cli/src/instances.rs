@@ -32,6 +32,10 @@ impl Running {
     }
 
     /// Returns the columns of a table of instances.
+    #[cfg_attr(
+        not(feature = "scripts"),
+        expect(clippy::unused_self, reason = "without plugins there is one set of columns")
+    )]
     pub(crate) fn columns(&self) -> &'static [&'static str] {
         #[cfg(feature = "scripts")]
         if !self.plugins.is_empty() {

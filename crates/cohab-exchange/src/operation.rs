@@ -19,7 +19,7 @@ use std::borrow::Cow;
 use std::io::BufRead;
 
 use cohab_core::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
-use cohab_core::{Name, Version};
+use cohab_core::{Name, NameError, Version};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::error::quote;
@@ -208,13 +208,13 @@ impl Object<'_> {
     fn into_operation(self) -> Result<Operation, String> {
         match self {
             Self { put: Some(put), del: None, expect: None } => Ok(Operation::Put {
-                ns: put.ns.into_owned(),
+                ns: written(put.ns)?,
                 key: key(put.key)?,
                 value: value(put.value)?,
                 create: put.create,
             }),
             Self { put: None, del: Some(del), expect: None } => {
-                Ok(Operation::Del { ns: del.ns.into_owned(), key: key(del.key)? })
+                Ok(Operation::Del { ns: written(del.ns)?, key: key(del.key)? })
             }
             Self { put: None, del: None, expect: Some(expect) } => {
                 expect.into_expectation().map(Operation::Expect)
@@ -222,6 +222,14 @@ impl Object<'_> {
             _ => Err("a line holds exactly one of `put`, `del` and `expect`".to_owned()),
         }
     }
+}
+
+/// A name that is reserved may be expected to be something, and not be written.
+fn written(name: Cow<'_, Name>) -> Result<Name, String> {
+    if name.is_reserved() {
+        return Err(NameError::Reserved(name.to_string()).to_string());
+    }
+    Ok(name.into_owned())
 }
 
 impl Expect<'_> {

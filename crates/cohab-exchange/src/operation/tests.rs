@@ -65,7 +65,7 @@ fn what_is_refused_says_where_and_why() {
     check(r#"{"del":{"ns":"a"}}"#, "missing field `key`");
     check(r#"{"del":{"ns":"a","key":"k","if":1}}"#, "unknown field `if`");
     check(r#"{"del":{"ns":"a//b","key":"k"}}"#, r#"namespace name "a//b" has the segment """#);
-    check(r#"{"expect":{"ns":"_a","version":1}}"#, r#"namespace name "_a" begins with `_`"#);
+    check(r#"{"del":{"ns":"_a","key":"k"}}"#, r#"namespace name "_a" begins with `_`"#);
     check(r#"{"put":{"ns":"a","key":"k","value":5}}"#, r#"expected a string or {"base64": "…"}"#);
     check(r#"{"put":{"ns":"a","key":"k","value":{"base64":"?"}}}"#, "not base64");
     check(r#"{"put":{"ns":"a","key":"k","value":"","create":1}}"#, "expected a boolean");

@@ -129,6 +129,14 @@ impl Held {
     }
 
     /// Returns which plugins there are.
+    #[cfg_attr(
+        not(feature = "scripts"),
+        expect(
+            clippy::unused_self,
+            clippy::unnecessary_wraps,
+            reason = "without plugins there is nothing to ask"
+        )
+    )]
     fn running(&self) -> Result<Running, Failure> {
         #[cfg(feature = "scripts")]
         return Ok(Running::new(self.store.plugins().list()?));
