@@ -16,7 +16,7 @@
 //! # Limits
 //!
 //! Steps and time are counted by the [`Meter`], which sees every operation, also those of functions that are called back by
-//! `map` or `sort`. Memory is bounded in three ways: one string or blob has at most a sixteenth of it in bytes, one array at most
+//! `map` or `sort`. Memory is bounded in three ways: one string has at most an eighth of it in bytes, one blob a sixteenth, one array at most
 //! as many elements, one map a quarter of that, with everything in it, and never more than 4 Mi; the variables of all the functions under way are
 //! counted up from time to time; and calls, expressions and values are nested only so deep. A limit that is reached ends the
 //! call; the script cannot catch it.
@@ -140,7 +140,7 @@ fn engine(memory: u64, constants: &Arc<OnceLock<Constants>>) -> Engine {
     }
     let size = usize::try_from(memory / 16).unwrap_or(VALUE_SIZE_MAX).clamp(VALUE_SIZE_MIN, VALUE_SIZE_MAX);
     engine
-        .set_max_string_size(size)
+        .set_max_string_size(2 * size)
         .set_max_array_size(size)
         .set_max_map_size(size / 4)
         .set_max_variables(VARIABLES_MAX)
@@ -310,7 +310,9 @@ fn failure(
             | EvalAltResult::ErrorTooManyVariables(_) => CallErrorKind::OutOfMemory,
             _ => CallErrorKind::Trapped,
         };
-        CallError::new(kind, inner.to_string())
+        let hint =
+            if matches!(inner, EvalAltResult::ErrorDataTooLarge(..)) { " (`[limits] memory`)" } else { "" };
+        CallError::new(kind, format!("{inner}{hint}"))
     });
     error.message = match (position.line(), position.position()) {
         (Some(line), Some(column)) => format!("{entry}:{line}:{column}: {}", error.message),
