@@ -11,6 +11,8 @@ use crate::between::{Stage, beside, caches, commits, gets, opening, scaling, tak
 use crate::case::Case;
 #[cfg(feature = "with-cohab")]
 use crate::cohab::history::{self, back, earlier, lag, replicas, views};
+#[cfg(feature = "with-cohab")]
+use crate::cohab::plugins::{self, Tier};
 use crate::crash;
 use crate::engine::{Engine, History};
 use crate::measure::{Done, Series, Stopwatch, interleaved, measure};
@@ -95,7 +97,7 @@ impl Bench {
             Case::RenameLarge => self.rename(sizes.renames, sizes.keys),
             Case::RestoreFull => self.restore(),
             #[cfg(feature = "with-cohab")]
-            of_history => self.history(of_history),
+            of_cohab => self.cohab(of_cohab),
             #[cfg(not(feature = "with-cohab"))]
             _ => Ok(Series::new()),
         }
@@ -247,7 +249,7 @@ impl Bench {
     }
 
     #[cfg(feature = "with-cohab")]
-    fn history(&self, case: Case) -> Result<Series> {
+    fn cohab(&self, case: Case) -> Result<Series> {
         let Self { place, sizes, names, .. } = self;
         let stage = history::Stage { place, sizes, names };
         match case {
@@ -265,7 +267,13 @@ impl Bench {
             Case::Rollback10kSingle => back::roll_back(stage, 1),
             Case::FollowLag => lag::run(stage, 1),
             Case::FollowLag10 => lag::run(stage, ROWS_FEW),
-            other => bail!("{} is no case of the log", other.name()),
+            Case::PluginCheck => plugins::check::run(stage),
+            Case::PluginCall => plugins::call::run(stage),
+            Case::PluginFollow => plugins::follow::run(stage),
+            Case::PluginReload => plugins::reload::latency(stage),
+            Case::PluginReloadScript => plugins::reload::many(stage, Tier::Script),
+            Case::PluginReloadModule => plugins::reload::many(stage, Tier::Wasm),
+            other => bail!("{} is no case of the log, and none of plugins", other.name()),
         }
     }
 

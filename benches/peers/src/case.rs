@@ -107,6 +107,18 @@ pub enum Case {
     FollowLag,
     /// The same of commits of ten rows.
     FollowLag10,
+    /// Whether a plugin's files have changed: asked before it is time to look, looking, and in a call.
+    PluginCheck,
+    /// Calls of a plugin, for changes in memory and for requests.
+    PluginCall,
+    /// How far a plugin lags behind commits of one key, and what they take with it and without.
+    PluginFollow,
+    /// From the save of a plugin's file to the first call that shows it.
+    PluginReload,
+    /// Reloads of a script, some of them of a broken one, while four threads call it.
+    PluginReloadScript,
+    /// The same of a module.
+    PluginReloadModule,
 }
 
 impl Case {
@@ -159,6 +171,12 @@ impl Case {
         Self::Rollback10kSingle,
         Self::FollowLag,
         Self::FollowLag10,
+        Self::PluginCheck,
+        Self::PluginCall,
+        Self::PluginFollow,
+        Self::PluginReload,
+        Self::PluginReloadScript,
+        Self::PluginReloadModule,
     ];
 
     /// The name as it is typed and reported.
@@ -211,6 +229,12 @@ impl Case {
             Self::Rollback10kSingle => "rollback-10k-single",
             Self::FollowLag => "follow-lag",
             Self::FollowLag10 => "follow-lag-10",
+            Self::PluginCheck => "plugin-check",
+            Self::PluginCall => "plugin-call",
+            Self::PluginFollow => "plugin-follow",
+            Self::PluginReload => "plugin-reload",
+            Self::PluginReloadScript => "plugin-reload-script",
+            Self::PluginReloadModule => "plugin-reload-module",
         }
     }
 
@@ -243,7 +267,8 @@ impl Case {
             | Self::CommitBeside8Readers
             | Self::Wake
             | Self::FollowLag
-            | Self::FollowLag10 => "commit",
+            | Self::FollowLag10
+            | Self::PluginFollow => "commit",
             Self::OpenReader | Self::OpenAfterKill10k | Self::OpenAfterKill => "opening",
             Self::ReaderMemory => "process",
             Self::RestoreFull => "copy",
@@ -258,6 +283,8 @@ impl Case {
             Self::DeltaBytes | Self::Apply100k => "key",
             Self::At1000 | Self::At1000x10 => "version",
             Self::Rollback10k | Self::Rollback10kSingle => "roll-back",
+            Self::PluginCheck | Self::PluginCall => "call",
+            Self::PluginReload | Self::PluginReloadScript | Self::PluginReloadModule => "reload",
         }
     }
 
@@ -392,6 +419,86 @@ impl Case {
                         of(Figure("commit alone"), Unit::Micros),
                         of(Figure("commit beside"), Unit::Micros),
                         of(Figure("commit to alone"), Unit::Times),
+                    ]
+                }
+            }
+            other => other.metrics_of_plugins(),
+        }
+    }
+
+    fn metrics_of_plugins(self) -> &'static [Metric] {
+        use Source::{Cpu, Figure, Wall};
+        match self {
+            Self::PluginCheck => {
+                const {
+                    &[
+                        of(Figure("not due"), Unit::Nanos),
+                        of(Figure("looking"), Unit::Nanos),
+                        of(Figure("in development"), Unit::Nanos),
+                        of(Figure("in production"), Unit::Nanos),
+                        of(Figure("to production"), Unit::Times),
+                    ]
+                }
+            }
+            Self::PluginCall => {
+                const {
+                    &[
+                        of(Figure("wasm n=1"), Unit::Micros),
+                        of(Figure("script n=1"), Unit::Micros),
+                        of(Figure("wasm n=100"), Unit::Micros),
+                        of(Figure("script n=100"), Unit::Micros),
+                        of(Figure("wasm n=1000"), Unit::Micros),
+                        of(Figure("script n=1000"), Unit::Micros),
+                        of(Figure("wasm request"), Unit::Micros),
+                        of(Figure("script request"), Unit::Micros),
+                        of(Figure("wasm requests"), Unit::CallsPerSecond),
+                        of(Figure("script requests"), Unit::CallsPerSecond),
+                    ]
+                }
+            }
+            Self::PluginFollow => {
+                const {
+                    &[
+                        of(Figure("wasm"), Unit::Seconds),
+                        of(Figure("script"), Unit::Seconds),
+                        of(Figure("wasm in all"), Unit::Seconds),
+                        of(Figure("script in all"), Unit::Seconds),
+                        of(Figure("alone"), Unit::Micros),
+                        of(Figure("beside wasm"), Unit::Micros),
+                        of(Figure("beside script"), Unit::Micros),
+                        of(Figure("wasm to alone"), Unit::Times),
+                        of(Figure("script to alone"), Unit::Times),
+                    ]
+                }
+            }
+            Self::PluginReload => {
+                const {
+                    &[
+                        of(Figure("script p50"), Unit::Millis),
+                        of(Figure("script p99"), Unit::Millis),
+                        of(Figure("script max"), Unit::Millis),
+                        of(Figure("module p50"), Unit::Millis),
+                        of(Figure("module p99"), Unit::Millis),
+                        of(Figure("module max"), Unit::Millis),
+                        of(Figure("script calls"), Unit::Count),
+                        of(Figure("module calls"), Unit::Count),
+                    ]
+                }
+            }
+            Self::PluginReloadScript | Self::PluginReloadModule => {
+                const {
+                    &[
+                        of(Figure("reload p50"), Unit::Millis),
+                        of(Figure("reload p99"), Unit::Millis),
+                        of(Figure("good"), Unit::Count),
+                        of(Figure("broken"), Unit::Count),
+                        of(Figure("calls"), Unit::Count),
+                        of(Figure("dropped"), Unit::Count),
+                        of(Figure("doubled"), Unit::Count),
+                        of(Figure("refused"), Unit::Count),
+                        of(Figure("memory"), Unit::Megabytes),
+                        of(Figure("files"), Unit::Count),
+                        of(Figure("maps"), Unit::Count),
                     ]
                 }
             }

@@ -3,6 +3,7 @@
 
 pub mod cached;
 pub mod history;
+pub mod plugins;
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -33,8 +34,13 @@ pub struct Cohab {
 impl Cohab {
     /// Opens or creates it.
     pub fn open(dir: &Path, history: History) -> Result<Self> {
+        Self::open_with(dir, history, CACHE_BYTES)
+    }
+
+    /// The same with other than the usual memory for its pages.
+    fn open_with(dir: &Path, history: History, cache_bytes: usize) -> Result<Self> {
         let is_new = !dir.join("store").exists();
-        let store = open(dir, Store::options().cache_bytes(CACHE_BYTES))?;
+        let store = open(dir, Store::options().cache_bytes(cache_bytes))?;
         if is_new {
             store.write(|tx| {
                 tx.create_namespace(NAMESPACE)?;

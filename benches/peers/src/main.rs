@@ -29,11 +29,16 @@
 //! values takes at the least. Skewed look-ups are picked as YCSB does, by a Zipf distribution of exponent 0.99 over
 //! scattered rows, before the clock starts.
 //!
+//! Plugins are cohab's alone. They are the same one in WebAssembly and as a script: what a call of it costs,
+//! how far it lags behind a writer, and what becomes of an edit while it is called. What has to do with files and threads is
+//! wall time there.
+//!
 //! # What is checked
 //!
 //! In every round, all engines must have read the same. After every case, a full scan of every store must find what
 //! was written, by count and digest, also from the readers' processes; and after a kill, all that was committed and
-//! nothing of what wasn't.
+//! nothing of what wasn't. A plugin must have added up every commit once, and counted every call once, whatever it was
+//! replaced by meanwhile.
 //!
 //! # Limitations
 //!

@@ -119,12 +119,16 @@ pub enum Unit {
     Micros,
     /// Milliseconds.
     Millis,
+    /// Seconds.
+    Seconds,
     /// Commits a second, of which more is better.
     CommitsPerSecond,
     /// Look-ups a second, of which more is better.
     GetsPerSecond,
     /// Keys a second, of which more is better.
     KeysPerSecond,
+    /// Calls a second, of which more is better.
+    CallsPerSecond,
     /// Bytes.
     Bytes,
     /// Millions of bytes.
@@ -144,9 +148,11 @@ impl Unit {
             Self::Nanos => "ns",
             Self::Micros => "µs",
             Self::Millis => "ms",
+            Self::Seconds => "s",
             Self::CommitsPerSecond => "commits/s",
             Self::GetsPerSecond => "gets/s",
             Self::KeysPerSecond => "keys/s",
+            Self::CallsPerSecond => "calls/s",
             Self::Bytes => "B",
             Self::Megabytes => "MB",
             Self::Percent => "%",
@@ -175,10 +181,12 @@ impl Unit {
         match self {
             Self::Micros => sample / 1e3,
             Self::Millis | Self::Megabytes => sample / 1e6,
+            Self::Seconds => sample / 1e9,
             Self::Nanos
             | Self::CommitsPerSecond
             | Self::GetsPerSecond
             | Self::KeysPerSecond
+            | Self::CallsPerSecond
             | Self::Bytes
             | Self::Percent
             | Self::Times

@@ -68,6 +68,24 @@ pub struct Sizes {
     pub versions: usize,
     /// Commits beside a process that keeps a replica.
     pub lags: usize,
+    /// What is done with plugins.
+    pub plugins: &'static PluginSizes,
+}
+
+/// How much there is to do for plugins in a round.
+#[cfg_attr(not(feature = "with-cohab"), expect(dead_code, reason = "only cohab has plugins"))]
+#[derive(Debug)]
+pub struct PluginSizes {
+    /// How often it is asked whether files have changed.
+    pub looks: usize,
+    /// Calls.
+    pub calls: usize,
+    /// Commits that are followed.
+    pub followed: usize,
+    /// Edits.
+    pub edits: usize,
+    /// Reloads.
+    pub reloads: usize,
 }
 
 #[cfg_attr(not(feature = "with-cohab"), expect(dead_code, reason = "some are of cases of cohab alone"))]
@@ -103,6 +121,13 @@ impl Sizes {
         applied: 100_000,
         versions: 1_000,
         lags: 300,
+        plugins: &PluginSizes {
+            looks: 10_000_000,
+            calls: 20_000,
+            followed: 10_000,
+            edits: 100,
+            reloads: 1_000,
+        },
     };
 
     /// For a first look.
@@ -131,6 +156,7 @@ impl Sizes {
         renames: 50,
         refreshes: 10,
         lags: 100,
+        plugins: &PluginSizes { looks: 1_000_000, calls: 5_000, followed: 2_000, edits: 20, reloads: 100 },
         ..Self::FULL
     };
 
@@ -165,6 +191,7 @@ impl Sizes {
         applied: 1_000,
         versions: 20,
         lags: 5,
+        plugins: &PluginSizes { looks: 10_000, calls: 200, followed: 50, edits: 2, reloads: 20 },
     };
 
     /// How many of so many rows are overwritten before something is brought up to date.

@@ -303,7 +303,7 @@ impl Plugins {
                 let Some(service) = inner.plugins.present().services.get(name).cloned() else { break };
                 let step = runner.step(inner, &service)?;
                 match step {
-                    Step::Busy if Instant::now() < deadline => {}
+                    Step::Busy | Step::Paced if Instant::now() < deadline => {}
                     Step::Idle(_) | Step::Over => break,
                     // Its policy on errors has disabled it meanwhile.
                     Step::Stuck(_) if !service.record.enabled => break,
@@ -314,7 +314,7 @@ impl Plugins {
                     {
                         std::thread::sleep(wait);
                     }
-                    Step::Busy | Step::Stuck(_) => {
+                    Step::Busy | Step::Paced | Step::Stuck(_) => {
                         let position = service.plugin.meter.position().unwrap_or(Version::ZERO);
                         let now = inner.snapshot(Freshness::Latest)?.version();
                         behind = behind.max(now.get().saturating_sub(position.get()));

@@ -41,7 +41,7 @@ pub struct Stage<'b> {
 
 impl Stage<'_> {
     /// Whether somebody takes part.
-    fn has(&self, name: Name) -> bool {
+    pub fn has(&self, name: Name) -> bool {
         self.names.contains(&name)
     }
 }
@@ -128,7 +128,7 @@ fn follow(source: &Path, replica: &Path) -> Result<Follower> {
 
 /// The CPU time of a round for each of its operations, in nanoseconds.
 #[expect(clippy::cast_precision_loss, reason = "counts of operations are far below 2⁵³")]
-fn nanos_each(round: &Round) -> f64 {
+pub fn nanos_each(round: &Round) -> f64 {
     nanos(round.cpu) / round.done.operations as f64
 }
 

@@ -68,6 +68,8 @@ struct Retry {
 pub(crate) enum Step {
     /// There may be more to do.
     Busy,
+    /// A call was made for less than it could have taken: what comes is left to come together for a moment.
+    Paced,
     /// Nothing is to be done before a commit, or for so long.
     Idle(Option<Duration>),
     /// It does not go on by itself, and looks again after so long.
@@ -277,8 +279,8 @@ impl Runner {
                 }
                 Seen::Whole => (after.version, after.offset) = (record.version(), 0),
             }
-            let is_full = changes.len() >= SLICE_CHANGES || changes.as_bytes().len() >= SLICE_BYTES;
-            if is_full || (single && versions > 0) {
+            let is_enough = is_full(&changes);
+            if is_enough || (single && versions > 0) {
                 break;
             }
         }
@@ -352,7 +354,7 @@ impl Runner {
         match done {
             Ok(()) => {
                 self.retry = None;
-                Ok(Step::Busy)
+                Ok(work.next())
             }
             Err(error) => self.failed(inner, service, generation, work, &error),
         }
@@ -402,7 +404,7 @@ impl Runner {
             (Ok(done), _) => {
                 self.committed(service, done.version, &work.after);
                 self.retry = None;
-                Ok(Step::Busy)
+                Ok(work.next())
             }
             (_, Some(error)) => self.failed(inner, service, &generation, work, &error),
             (Err(error), None) if matches!(error.kind(), Kind::Refused | Kind::InvalidInput) => {
@@ -475,6 +477,14 @@ impl Runner {
 }
 
 impl Work {
+    /// What to do after it.
+    fn next(&self) -> Step {
+        match &self.call {
+            Owned::Changes(changes) if !is_full(changes) && self.after.existing.is_none() => Step::Paced,
+            _ => Step::Busy,
+        }
+    }
+
     fn is_due(&self) -> bool {
         matches!(self.call, Owned::Due(_))
     }
@@ -495,6 +505,11 @@ impl Work {
             Owned::Due(_) => self.after.version,
         }
     }
+}
+
+/// Whether a call is handed no more than that.
+fn is_full(changes: &Changes) -> bool {
+    changes.len() >= SLICE_CHANGES || changes.as_bytes().len() >= SLICE_BYTES
 }
 
 /// Makes a call, and returns what it wants written, and what it logged.
@@ -629,7 +644,7 @@ fn take(
 ) -> Result<Seen> {
     let (version, time) = (record.version(), record.time());
     // All of them count: what the plugin wants may be something else when the rest comes.
-    let (mut met, mut through, mut is_full, mut is_more) = (0, skip, false, false);
+    let (mut met, mut through, mut is_enough, mut is_more) = (0, skip, false, false);
     record.visit(|item| {
         match item {
             LogItem::Change { namespace, change } => {
@@ -637,14 +652,14 @@ fn take(
                 if met <= skip || is_more || !names.want(namespace, change.key()) {
                     return Ok(());
                 }
-                is_more = is_full;
+                is_more = is_enough;
                 if is_more {
                     return Ok(());
                 }
                 let name = names.find(namespace).map_or("", Name::as_str);
                 let (before, after) = (change.before(), change.after());
                 changes.push(ChangeRef { version, time, namespace: name, key: change.key(), before, after });
-                is_full = changes.len() >= SLICE_CHANGES || changes.as_bytes().len() >= SLICE_BYTES;
+                is_enough = is_full(changes);
                 through = met;
             }
             LogItem::Unrecorded { namespace, .. } if names.find(namespace).is_some() => unrecorded(namespace),
@@ -700,7 +715,7 @@ fn gather_existing(snapshot: &Snapshot, interest: &Interest<'_>, cursor: &Cursor
                 let (version, value) = (entry.version(), Some(entry.value()));
                 changes.push(ChangeRef { version, time, namespace: name, key, before: None, after: value });
             }
-            if changes.len() >= SLICE_CHANGES || changes.as_bytes().len() >= SLICE_BYTES {
+            if is_full(&changes) {
                 let key = serde_bytes::ByteBuf::from(key.to_vec());
                 after.existing = Some(Existing { namespace: name.to_owned(), after: Some(key) });
                 return Ok(Work {

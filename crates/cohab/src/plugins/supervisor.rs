@@ -33,6 +33,10 @@ const TICK: Duration = Duration::from_millis(250);
 /// How often numbers are told, and the files of plugins in production looked at.
 const SECOND: Duration = Duration::from_secs(1);
 
+/// How long a plugin that follows commits one by one leaves them to come together, so that those who commit do not meet a
+/// commit of its own each time.
+const PACE: Duration = Duration::from_millis(5);
+
 /// How long calls may go on, at the most, on a generation that has been replaced.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
@@ -361,19 +365,24 @@ fn run(handle: &Weak<Inner>, is_over: &RwLock<bool>, name: &str) {
             let step = runner::lock(&service.plugin.runner).step(&inner, &service);
             let wait = match step {
                 Ok(Step::Busy) => continue,
+                Ok(Step::Paced) => PACE,
                 Ok(Step::Over) => return,
                 Ok(Step::Idle(wait)) => wait.unwrap_or(TICK),
                 Ok(Step::Stuck(wait)) => wait,
                 // The store's trouble. It is looked at again, and whoever asks is told.
-                Err(error) => {
+                Err(ref error) => {
                     service.plugin.meter.stall(Some(error.to_string()));
                     TICK
                 }
             };
             // Woken by the next commit; a new generation is one as well.
-            (wait.min(TICK), inner.vantage(inner.seen().next()))
+            let is_woken = !matches!(step, Ok(Step::Paced));
+            (wait.min(TICK), is_woken.then(|| inner.vantage(inner.seen().next())))
         };
-        vantage.wait(wait);
+        match vantage {
+            Some(vantage) => vantage.wait(wait),
+            None => thread::sleep(wait),
+        }
     }
 }
 

@@ -42,6 +42,9 @@ const LOCALS_MAX: u64 = 1_000_000;
 const WORK_MAX: u64 = 2_000_000;
 const FUNCTION_WORK_MAX: u64 = 500_000;
 
+/// How deep blocks may be nested in each other: what compiling takes grows with the square of that.
+const NESTING_MAX: u32 = 4_000;
+
 /// How much of a name a message shows.
 const NAME_BYTES_SHOWN_MAX: usize = 128;
 
@@ -240,6 +243,9 @@ impl<'a> Checked<'a> {
         while !operators.eof() {
             let (operator, at) = operators.read_with_offset()?;
             validator.op(at, &operator)?;
+            if validator.control_stack_height() > NESTING_MAX {
+                return Err(refuse(format!("it nests blocks deeper than {NESTING_MAX}, at byte {at}")));
+            }
             work.add(&operator, validator.operand_stack_height());
         }
         operators.finish()?;
