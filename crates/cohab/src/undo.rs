@@ -219,7 +219,7 @@ impl Transaction<'_, '_> {
                 return Err(Error::new(Kind::Conflict, message));
             }
             let name = record.metadata.name.clone();
-            if self.commit.find(name.as_str())?.is_some() {
+            if self.commit.find_any(&name)?.is_some() {
                 let message = format!("there is another namespace `{name}` by now");
                 let hint =
                     format!("give that one another name, `cohab ns rename {name} OTHER`, and undo again");

@@ -269,3 +269,19 @@ fn state_is_migrated_with_the_swap_or_not_at_all() -> Result<()> {
     assert!(kept.iter().any(|kept| kept.purpose() == "before migrating `_plugins/state`"), "{kept:?}");
     Ok(())
 }
+
+#[test]
+fn the_state_of_a_plugin_that_was_removed_comes_back_with_undo() -> Result<()> {
+    let scratch = Scratch::new();
+    let store = open(&scratch);
+    let script = r#"fn on_request(input) { if input != "" { put("a", input); } get("a") }"#;
+    let folder = Folder::new(&scratch, "state", "[[trigger]]\non = \"request\"\n", script);
+    store.plugins().add(folder.path(), AddPlugin::new())?;
+    store.plugins().call("state", b"kept")?;
+    store.plugins().remove("state", false)?;
+    assert_eq!(store.plugins().call("state", b"").unwrap_err().kind(), Kind::NotFound);
+    store.write(|tx| tx.undo().map(drop))?;
+    store.plugins().add(folder.path(), AddPlugin::new())?;
+    assert_eq!(store.plugins().call("state", b"")?, "kept");
+    Ok(())
+}
