@@ -276,7 +276,6 @@ fn ticks() -> u64 {
 #[cfg(test)]
 mod tests {
     use std::fs::{self, File};
-    use std::hint::black_box;
     use std::io::Write;
     use std::time::SystemTime;
 

@@ -4,7 +4,7 @@
 //! compiled from whatever languages there are compilers for. `COHAB_GUESTS` lists the directories of those, each with a
 //! `plugin.toml` and the `plugin.wasm`, with colons between.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by it, and shows what it did")]
 
 mod common;
 

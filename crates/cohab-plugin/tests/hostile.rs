@@ -1,6 +1,12 @@
 //! Plugins that mean harm, or are broken: each ends as the error that it is, and a plugin that behaves goes on in the same process.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::too_many_lines,
+    clippy::format_collect,
+    reason = "a test fails by it, shows what it did, and is a table"
+)]
 
 mod common;
 
@@ -350,7 +356,7 @@ mod modules {
             with(
                 "start is an import",
                 [MEMORY, API, ALLOC],
-                r#"(func $s (drop (call $cache_get (i32.const 0) (i32.const 0)))) (start $s)"#,
+                "(func $s (drop (call $cache_get (i32.const 0) (i32.const 0)))) (start $s)",
                 Stillborn(Forbidden, "`cohab.cache_get`"),
             ),
         ]

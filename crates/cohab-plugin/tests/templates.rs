@@ -1,6 +1,7 @@
 //! What authors of WebAssembly plugins begin with does what it says. `cargo xtask plugins` builds the templates, and names their
 //! directories in `COHAB_TEMPLATES`; without it there are none to test.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by it, and shows what it did")]
 #![cfg(feature = "wasm")]
 
 mod common;

@@ -111,8 +111,8 @@ impl Module {
         check::check(bytes, manifest)?;
         let module = wasmtime::Module::from_binary(&host.engine, bytes)
             .map_err(|error| LoadError::new(Stage::Compile, format!("it does not compile: {error:#}")))?;
-        let linked = linker.instantiate_pre(&module);
-        Ok(Self(linked.map_err(|error| {
+        let ready = linker.instantiate_pre(&module);
+        Ok(Self(ready.map_err(|error| {
             LoadError::new(Stage::Validate, format!("it does not fit the interface: {error:#}"))
         })?))
     }

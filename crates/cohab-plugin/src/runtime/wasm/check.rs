@@ -324,7 +324,9 @@ fn check_count(payload: &Payload<'_>) -> Result<(), LoadError> {
         Payload::TypeSection(section) => check_max("types", section.count(), TYPES_MAX),
         Payload::ImportSection(section) => check_max("imports", section.count(), IMPORTS_MAX),
         Payload::FunctionSection(section) => check_max("functions", section.count(), FUNCTIONS_MAX),
-        Payload::TableSection(section) => check_max("tables", section.count(), TABLES_MAX as u32),
+        Payload::TableSection(section) => {
+            check_max("tables", section.count(), u32::try_from(TABLES_MAX).unwrap_or(u32::MAX))
+        }
         Payload::GlobalSection(section) => check_max("globals", section.count(), GLOBALS_MAX),
         Payload::ExportSection(section) => check_max("exports", section.count(), EXPORTS_MAX),
         Payload::ElementSection(section) => check_max("element segments", section.count(), SEGMENTS_MAX),
@@ -333,7 +335,7 @@ fn check_count(payload: &Payload<'_>) -> Result<(), LoadError> {
     }
 }
 
-fn check_max<N: PartialOrd + Display>(what: &str, count: N, most: N) -> Result<(), LoadError> {
+fn check_max<N: PartialOrd + Display + Copy>(what: &str, count: N, most: N) -> Result<(), LoadError> {
     if count <= most {
         return Ok(());
     }
