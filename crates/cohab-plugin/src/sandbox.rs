@@ -5,8 +5,8 @@
 
 use std::ops::ControlFlow;
 
-use cohab_core::Timestamp;
 use cohab_core::limits::{KEY_BYTES_MAX, NAME_BYTES_MAX, VALUE_BYTES_MAX};
+use cohab_core::{Name, Timestamp};
 use scoped_tls_hkt::scoped_thread_local;
 
 use crate::manifest::Manifest;
@@ -17,6 +17,9 @@ const LOG_LINES_MAX: usize = 64;
 
 /// The longest line of them, in bytes.
 const LOG_LINE_BYTES_MAX: usize = 4 << 10;
+
+/// What each write counts for beside its names and bytes.
+const WRITE_BYTES: usize = 32;
 
 /// The longest reply to a request, in bytes.
 pub(crate) const REPLY_BYTES_MAX: usize = 16 << 20;
@@ -196,7 +199,13 @@ impl<'h> Sandbox<'h> {
                 format!("it writes a value of {} bytes, the most is {VALUE_BYTES_MAX}", value.len());
             return Err(self.forbid(message));
         }
-        match self.writes_left.checked_sub((key.len() + value.len()) as u64) {
+        // A pattern grants names that are none.
+        let is_named = namespace.is_empty() || self.grants.write.iter().any(|name| name == namespace);
+        if !is_named && let Err(error) = Name::new(namespace) {
+            return Err(self.forbid(format!("it writes to what is no namespace: {error}")));
+        }
+        let bytes = WRITE_BYTES + namespace.len() + key.len() + value.len();
+        match self.writes_left.checked_sub(bytes as u64) {
             Some(left) => self.writes_left = left,
             None => return Err(self.forbid("it writes more than a call may (`[limits] writes`)")),
         }

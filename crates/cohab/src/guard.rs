@@ -4,9 +4,9 @@
 //! the transaction is finished. Where no plugin guards anything, this is a look at an empty list; without the feature, nothing.
 
 #[cfg(not(feature = "scripts"))]
-pub(crate) use self::without::{Pending, begin_writing};
+pub(crate) use self::without::{Pending, begin_writing, check_build};
 #[cfg(feature = "scripts")]
-pub(crate) use crate::plugins::guard::{Pending, begin_writing};
+pub(crate) use crate::plugins::guard::{Pending, begin_writing, check_build};
 
 #[cfg(not(feature = "scripts"))]
 mod without {
@@ -16,8 +16,15 @@ mod without {
 
     pub(crate) struct Pending;
 
-    /// Refuses to write where a plugin is to be asked, which this build cannot.
+    /// Refuses to write where a plugin is to be asked, which this build cannot. On a replica nobody is.
     pub(crate) fn begin_writing(inner: &Inner) -> Result<()> {
+        let snapshot = inner.snapshot(Freshness::Latest)?;
+        let is_replica = snapshot.upstream().is_some_and(|upstream| !upstream.promoted);
+        if is_replica { Ok(()) } else { check_build(inner) }
+    }
+
+    /// Refuses what this build cannot ask the plugins about.
+    pub(crate) fn check_build(inner: &Inner) -> Result<()> {
         let snapshot = inner.snapshot(Freshness::Latest)?;
         let records = match snapshot.namespace("_plugins") {
             Ok(view) => view,
@@ -26,7 +33,9 @@ mod without {
         };
         for entry in records.all()? {
             let entry = entry?;
-            let record: serde_json::Value = serde_json::from_slice(entry.value()).unwrap_or_default();
+            // What it cannot read, it cannot rule out.
+            let record: serde_json::Value = serde_json::from_slice(entry.value())
+                .map_err(|error| Error::corrupt("the record of a plugin is not JSON").source(error))?;
             let asks =
                 record["triggers"].as_array().is_some_and(|all| all.iter().any(|it| it == "before_commit"));
             if asks && record["enabled"] != false {
@@ -45,6 +54,9 @@ mod without {
         pub(crate) fn begin(_inner: &Inner) -> Self {
             Self
         }
+
+        #[expect(clippy::unused_self, reason = "it has something to do where there are plugins")]
+        pub(crate) fn forget_names(&mut self) {}
 
         #[inline]
         #[expect(clippy::unused_self, reason = "it has something to do where there are plugins")]

@@ -248,6 +248,7 @@ impl Transaction<'_, '_> {
                 transaction.replace_record(id, before.as_ref(), after)?;
             }
             transaction.commit.forget_names();
+            transaction.pending.forget_names();
             Ok(())
         })
     }

@@ -304,7 +304,10 @@ impl Plugins {
                 let step = runner.step(inner, &service)?;
                 match step {
                     Step::Busy | Step::Paced if Instant::now() < deadline => {}
-                    Step::Idle(_) | Step::Over => break,
+                    Step::Idle(_) | Step::Over => {
+                        runner.settle_calls(inner, &service)?;
+                        break;
+                    }
                     // Its policy on errors has disabled it meanwhile.
                     Step::Stuck(_) if !service.record.enabled => break,
                     Step::Stuck(wait)

@@ -19,6 +19,7 @@ impl Store {
     pub fn promote_replica(&self) -> Result<Token> {
         self.inner.check_process()?;
         let _turn = self.inner.queue.turn()?;
+        guard::check_build(&self.inner)?;
         let promoted = commit::run(&self.inner, |mut commit| {
             let path = self.inner.path.display();
             let none = || Error::invalid(format!("{path} is no replica; it takes writes as it is"));

@@ -175,9 +175,14 @@ impl Transaction<'_, '_> {
         };
         let by = known.kept.version.next();
         let record = self.commit.find_record(id)?;
-        Ok(record.is_none_or(|record| {
+        let is_gone = record.is_none_or(|record| {
             safety.operation == Operation::Drop && record.dropped.is_none_or(|dropped| dropped.version != by)
-        }))
+        });
+        // State that its plugin has written to since is its own business, and in nobody's way.
+        let is_in_use = !is_gone
+            && safety.operation == Operation::Migrate
+            && self.commit.load(id)?.contents.data_version != by;
+        Ok(is_gone || is_in_use)
     }
 
     /// Notes that what a snapshot was taken before has been undone.
@@ -245,7 +250,13 @@ impl Transaction<'_, '_> {
         let changed = net.namespace(id);
         self.refuse_lost(id, changed)?;
         self.keep_before(Operation::Undo, Some(id))?;
-        changed.map_or(Ok(0), |namespace| self.revert(id, namespace))
+        let reverted = changed.map_or(Ok(0), |namespace| self.revert(id, namespace))?;
+        #[cfg(feature = "scripts")]
+        if safety.operation == Operation::Migrate {
+            // The code that is in service may not know the state as it is again.
+            self.touch_plugin_of(&safety.name)?;
+        }
+        Ok(reverted)
     }
 
     /// Runs something that goes back under a label, unless the application gave one. Refuses a transaction that has

@@ -26,6 +26,12 @@ pub(crate) fn begin_writing(inner: &Inner) -> Result<()> {
     inner.plugins.begin_writing(inner)
 }
 
+/// There is nothing that this build could not ask.
+#[expect(clippy::unnecessary_wraps, reason = "another build may refuse")]
+pub(crate) fn check_build(_inner: &Inner) -> Result<()> {
+    Ok(())
+}
+
 /// The values before and after.
 type Sides = (Option<Bytes>, Option<Bytes>);
 
@@ -51,6 +57,11 @@ impl Pending {
         }
     }
 
+    /// Forgets which namespaces are guarded, after names have changed.
+    pub(crate) fn forget_names(&mut self) {
+        self.guarded.clear();
+    }
+
     fn keep(&mut self, open: &Open, key: &[u8], before: Option<&[u8]>, after: Option<&[u8]>) {
         let Some(roster) = &self.roster else { return };
         let name = &open.record.metadata.name;
@@ -66,6 +77,11 @@ impl Pending {
             self.changes.entry((name.to_string(), key.to_vec())).or_insert_with(|| (copy(before), None));
         change.1 = copy(after);
     }
+}
+
+fn too_much() -> Error {
+    let message = format!("it changes over {PENDING_BYTES_MAX} bytes that plugins are to approve");
+    Error::invalid(message).hint("split it up")
 }
 
 impl Guard {
@@ -162,9 +178,7 @@ impl Transaction<'_, '_> {
     pub(crate) fn ask_plugins(&mut self) -> Result<()> {
         let Some(roster) = self.pending.roster.take() else { return Ok(()) };
         if self.pending.bytes > PENDING_BYTES_MAX {
-            let message =
-                format!("the transaction changes over {PENDING_BYTES_MAX} bytes that plugins are to approve");
-            return Err(Error::invalid(message).hint("split it up"));
+            return Err(too_much());
         }
         let changes = std::mem::take(&mut self.pending.changes);
         for guard in &roster.guards {
@@ -186,16 +200,25 @@ impl Batch {
         let is_guarded = |name: &str| roster.guards.iter().any(|guard| guard.covers(name));
         let mut changes = Vec::new();
         let mut effects = Effects::default();
+        let mut bytes = 0;
         for ((namespace, key), after) in outcome {
-            if namespace.is_reserved() || !is_guarded(namespace.as_str()) {
+            if namespace.is_reserved() {
+                continue;
+            }
+            // Also what nobody guards: a plugin may look at it.
+            effects.set(namespace.as_str(), key, after.cloned());
+            if !is_guarded(namespace.as_str()) {
                 continue;
             }
             let before = match transaction.commit.find_any(namespace)? {
                 Some(id) => transaction.get_in(id, key)?.map(|value| value.to_bytes()),
                 None => None,
             };
+            bytes += key.len() + before.as_ref().map_or(0, Bytes::len);
+            if bytes > PENDING_BYTES_MAX {
+                return Err(too_much());
+            }
             if before.is_some() || after.is_some() {
-                effects.set(namespace.as_str(), key, after.cloned());
                 changes.push((namespace.as_str(), key, before, after));
             }
         }

@@ -290,12 +290,15 @@ pub(crate) fn change(
     Ok(done.version)
 }
 
-/// Disables a plugin, as its policy says.
-pub(crate) fn disable(inner: &Inner, plugin: &str, why: String) -> Result<()> {
+/// Disables a plugin for what a generation did, as its policy says.
+pub(crate) fn disable(inner: &Inner, plugin: &str, generation: u64, why: String) -> Result<()> {
     journal::note(inner, plugin, Level::Error, format!("disabled: {why}"));
     let disabled = change(inner, plugin, |record| {
-        record.enabled = false;
-        record.disabled_because = Some(why);
+        // Newer code is not to blame.
+        if record.generation == generation {
+            record.enabled = false;
+            record.disabled_because = Some(why);
+        }
         Ok(())
     });
     disabled.map(drop)
@@ -373,9 +376,7 @@ fn commit(inner: &Inner, ready: &Ready, request: &Request<'_>) -> Result<Loaded,
         }
         (Err(error), None) => Err(Failed::Store(error)),
         (Ok(Committed { version, value }), None) => {
-            if request.rescan
-                && let Some(service) = inner.plugins.present().services.get(&name)
-            {
+            if let Some(service) = inner.plugins.present().services.get(&name) {
                 service.plugin.is_moved.store(true, Ordering::Relaxed);
             }
             if value > 1 {

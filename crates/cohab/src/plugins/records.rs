@@ -221,6 +221,15 @@ impl Transaction<'_, '_> {
         Ok(Some(Known { record: decode("record of a plugin", &value)?, version: value.version() }))
     }
 
+    /// Writes the record of the plugin whose state that is once more, so that everybody looks at it anew.
+    pub(crate) fn touch_plugin_of(&mut self, state: &str) -> Result<()> {
+        let plugin = state.strip_prefix(RECORDS).and_then(|rest| rest.strip_prefix('/')).unwrap_or_default();
+        match self.plugin_record(plugin)? {
+            Some(known) => self.put_plugin_record(&known.record),
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn put_plugin_record(&mut self, record: &PluginRecord) -> Result<()> {
         self.put_own(RECORDS, record.name.as_bytes(), &encode(record)?)
     }

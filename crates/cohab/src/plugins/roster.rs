@@ -108,7 +108,8 @@ impl Roster {
 
     /// Returns whether it says what a snapshot's records say, or what later ones do.
     pub(crate) fn suits(&self, snapshot: &Snapshot) -> Result<bool> {
-        Ok(snapshot.version() <= self.seen || self.is_of(snapshot)?)
+        let is_past = snapshot.version() <= self.seen && self.is_replica == is_replica(snapshot);
+        Ok(is_past || self.is_of(snapshot)?)
     }
 
     /// Returns whether it says what a snapshot's records say.

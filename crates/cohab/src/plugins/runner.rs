@@ -2,7 +2,7 @@
 //!
 //! A runner reads the log from the plugin's cursor on, beside the writer's commits: a slow plugin lags, and nobody waits for it.
 //! What a call writes is committed together with the cursor that says it was made, so the effects of a change are there
-//! once, whoever dies in between. What was called for nothing is called again after a crash: the cursor moves in memory then, and
+//! once, whoever dies in between. What was called for nothing may be called again by the next process: the cursor moves in memory then, and
 //! is written now and then.
 
 use std::collections::HashMap;
@@ -48,6 +48,10 @@ pub(crate) struct Runner {
     stored: Option<Cursor>,
     /// The version that wrote that, which nobody else is to do meanwhile.
     row: Option<Version>,
+    /// Whether a call was made that wrote nothing, which the store does not know.
+    is_unsettled: bool,
+    /// How many entries of what is there are shown one by one, because one of them fails.
+    single_entries: u32,
     /// A call that is to be made again.
     retry: Option<Retry>,
     /// Up to this version, what follows is called version by version, because something in it fails.
@@ -172,7 +176,7 @@ impl Runner {
         let Some((namespaces, prefixes)) = follows else { return Ok(Step::Idle(wait)) };
         let interest = Interest { namespaces, prefixes };
         let gathered = if cursor.existing.is_some() {
-            gather_existing(&snapshot, &interest, &cursor)
+            gather_existing(&snapshot, &interest, &cursor, self.single_entries > 0)
         } else {
             let single = cursor.version < self.single_until;
             self.gather(inner, &snapshot, service, &interest, &cursor, single)
@@ -190,19 +194,31 @@ impl Runner {
             Err(error) => return Err(error),
         };
         meter.stall(None);
+        if cursor.existing.is_some() && self.retry.is_none() {
+            self.single_entries = self.single_entries.saturating_sub(1);
+        }
         let is_empty = matches!(&work.call, Owned::Changes(changes) if changes.is_empty());
         if !is_empty {
             return self.work(inner, &snapshot, service, &generation, &work);
         }
         let was_existing = cursor.existing.is_some();
         self.moved(service, work.after);
-        let version =
-            |cursor: &Option<Cursor>| cursor.as_ref().map_or(Version::ZERO, |cursor| cursor.version);
-        let (at, stored) = (version(&self.cursor), version(&self.stored));
-        if was_existing || at.get().saturating_sub(stored.get()) >= CURSOR_LAG_MAX {
+        let at = self.cursor.as_ref().map_or(Version::ZERO, |cursor| cursor.version);
+        if was_existing || self.is_far_ahead() {
             self.settle(inner, service)?;
         }
         Ok(if at < snapshot.version() || was_existing { Step::Busy } else { Step::Idle(wait) })
+    }
+
+    /// Whether the store is so far behind that it is to be told.
+    fn is_far_ahead(&self) -> bool {
+        let version = |cursor: &Option<Cursor>| cursor.as_ref().map_or(0, |cursor| cursor.version.get());
+        version(&self.cursor).saturating_sub(version(&self.stored)) >= CURSOR_LAG_MAX
+    }
+
+    /// Tells the store of calls that wrote nothing, as the handle is about to be closed.
+    pub(crate) fn settle_calls(&mut self, inner: &Inner, service: &Service) -> Result<()> {
+        if self.is_unsettled { self.settle(inner, service) } else { Ok(()) }
     }
 
     /// Asks the store where the plugin is.
@@ -308,6 +324,7 @@ impl Runner {
     }
 
     fn committed(&mut self, service: &Service, version: Version, after: &Cursor) {
+        self.is_unsettled = false;
         (self.stored, self.row) = (Some(after.clone()), Some(version));
         let meter = &service.plugin.meter;
         if service.record.follows() {
@@ -331,6 +348,10 @@ impl Runner {
         let done = match made {
             Ok(effects) if effects.is_empty() && !work.is_due() => {
                 self.moved(service, work.after.clone());
+                self.is_unsettled = true;
+                if self.is_far_ahead() {
+                    self.settle(inner, service)?;
+                }
                 Ok(())
             }
             Ok(effects) => {
@@ -427,7 +448,10 @@ impl Runner {
         let name = &service.record.name;
         // Whose fault it is comes out when they are called for one by one.
         if work.is_several {
-            self.single_until = work.after.version;
+            match (&work.call, self.cursor.as_ref().and_then(|cursor| cursor.existing.as_ref())) {
+                (Owned::Changes(changes), Some(_)) => self.single_entries = changes.len(),
+                _ => self.single_until = work.after.version,
+            }
             return Ok(Step::Busy);
         }
         if error.kind == CallErrorKind::Stopped {
@@ -446,7 +470,7 @@ impl Runner {
                     let why = format!("{what} failed {made} times: {}", error.message);
                     // When it is enabled, it has as many again.
                     self.retry = None;
-                    loader::disable(inner, name, why)?;
+                    loader::disable(inner, name, generation.number, why)?;
                     return Ok(Step::Over);
                 }
                 let wait = backoff.saturating_mul(1 << (made - 1).min(20)).min(backoff_max);
@@ -455,7 +479,7 @@ impl Runner {
                 Ok(Step::Stuck(wait))
             }
             ErrorPolicy::Disable => {
-                loader::disable(inner, name, format!("{what}: {}", error.message))?;
+                loader::disable(inner, name, generation.number, format!("{what}: {}", error.message))?;
                 Ok(Step::Over)
             }
             // It is passed over, for good.
@@ -683,7 +707,12 @@ fn is_wanted(record: &LogRecord<'_>, names: &mut Names<'_>) -> Result<bool> {
 }
 
 /// Collects what comes next of what was there when the plugin was added, as if it had just been put.
-fn gather_existing(snapshot: &Snapshot, interest: &Interest<'_>, cursor: &Cursor) -> Result<Work> {
+fn gather_existing(
+    snapshot: &Snapshot,
+    interest: &Interest<'_>,
+    cursor: &Cursor,
+    single: bool,
+) -> Result<Work> {
     let at = snapshot.at(cursor.version)?;
     let existing = cursor.existing.clone().unwrap_or_default();
     let mut after = cursor.clone();
@@ -715,20 +744,17 @@ fn gather_existing(snapshot: &Snapshot, interest: &Interest<'_>, cursor: &Cursor
                 let (version, value) = (entry.version(), Some(entry.value()));
                 changes.push(ChangeRef { version, time, namespace: name, key, before: None, after: value });
             }
-            if is_full(&changes) {
+            if is_full(&changes) || (single && !changes.is_empty()) {
                 let key = serde_bytes::ByteBuf::from(key.to_vec());
                 after.existing = Some(Existing { namespace: name.to_owned(), after: Some(key) });
-                return Ok(Work {
-                    call: Owned::Changes(changes),
-                    after,
-                    chain: Vec::new(),
-                    is_several: false,
-                });
+                let is_several = changes.len() > 1;
+                return Ok(Work { call: Owned::Changes(changes), after, chain: Vec::new(), is_several });
             }
         }
     }
     after.existing = None;
-    Ok(Work { call: Owned::Changes(changes), after, chain: Vec::new(), is_several: false })
+    let is_several = changes.len() > 1;
+    Ok(Work { call: Owned::Changes(changes), after, chain: Vec::new(), is_several })
 }
 
 /// Locks a runner, whoever panicked with it.

@@ -253,7 +253,7 @@ impl Supervisor {
         }
         let (handle, is_over, plugin) = (inner.handle.clone(), self.is_over.clone(), name.to_owned());
         let began = thread::Builder::new().name(format!("cohab-plugin {name}")).spawn(move || {
-            let leave = Leave { inner: handle.clone(), name: plugin.clone() };
+            let leave = Leave { inner: handle.clone(), is_over: is_over.clone(), name: plugin.clone() };
             body(handle, is_over, plugin);
             drop(leave);
         });
@@ -312,11 +312,17 @@ pub(crate) fn live(inner: &Inner, service: &Service) -> Live {
 /// Says that a thread is there no more, however it ended.
 struct Leave {
     inner: Weak<Inner>,
+    is_over: Arc<RwLock<bool>>,
     name: String,
 }
 
 impl Drop for Leave {
     fn drop(&mut self) {
+        // A handle that is being closed is let go of by whoever closes it.
+        let over = self.is_over.read().unwrap_or_else(PoisonError::into_inner);
+        if *over {
+            return;
+        }
         if let Some(inner) = self.inner.upgrade() {
             lock(&inner.plugins.threads).remove(&self.name);
         }
@@ -330,7 +336,10 @@ fn watch(handle: &Weak<Inner>, is_over: &RwLock<bool>) {
     loop {
         let (wait, poked) = {
             let over = is_over.read().unwrap_or_else(PoisonError::into_inner);
-            let Some(inner) = handle.upgrade().filter(|_| !*over) else { return };
+            if *over {
+                return;
+            }
+            let Some(inner) = handle.upgrade() else { return };
             let supervisor = &inner.plugins;
             *lock(&supervisor.poked.0) = false;
             let roster = supervisor.present();
@@ -359,7 +368,10 @@ fn run(handle: &Weak<Inner>, is_over: &RwLock<bool>, name: &str) {
     loop {
         let (wait, vantage) = {
             let over = is_over.read().unwrap_or_else(PoisonError::into_inner);
-            let Some(inner) = handle.upgrade().filter(|_| !*over) else { return };
+            if *over {
+                return;
+            }
+            let Some(inner) = handle.upgrade() else { return };
             let Some(service) = inner.plugins.present().services.get(name).cloned() else { return };
             inner.plugins.look_before_call(&service);
             let step = runner::lock(&service.plugin.runner).step(&inner, &service);

@@ -285,3 +285,63 @@ fn the_state_of_a_plugin_that_was_removed_comes_back_with_undo() -> Result<()> {
     assert_eq!(store.plugins().call("state", b"")?, "kept");
     Ok(())
 }
+
+#[test]
+fn code_does_not_run_on_state_whose_migration_was_undone() -> Result<()> {
+    let scratch = Scratch::new();
+    let store = open(&scratch);
+    let request = "[[trigger]]\non = \"request\"\n";
+    let folder = Folder::new(&scratch, "state", request, r#"fn on_request(input) { put("a", input); "" }"#);
+    store.plugins().add(folder.path(), AddPlugin::new().mode(PluginMode::Production))?;
+    store.plugins().call("state", b"one")?;
+    folder.write(
+        "plugin.toml",
+        &format!("name = \"state\"\napi = 1\nentry = \"main.rhai\"\nschema = 2\n{request}"),
+    );
+    folder.write(
+        "main.rhai",
+        r#"fn on_request(input) { get("b") } fn migrate(from) { put("b", get("a")); delete("a"); }"#,
+    );
+    store.plugins().reload("state", ReloadPlugin::new())?;
+    assert_eq!(store.plugins().call("state", b"")?, "one");
+    store.write(|tx| tx.undo().map(drop))?;
+    let refused = store.plugins().call("state", b"").unwrap_err();
+    assert!(refused.to_string().contains("its state is of schema 1"), "{refused}");
+    assert_eq!(store.plugins().reload("state", ReloadPlugin::new())?.value, (3, true));
+    assert_eq!(store.plugins().call("state", b"")?, "one");
+    // Once it has written to its state, the migration is not what there is to undo.
+    store.write(|tx| tx.create_namespace("mine"))?;
+    store.write(|tx| tx.drop_namespace("mine", cohab::DropMode::IfEmpty))?;
+    Ok(())
+}
+
+#[test]
+fn a_validator_reads_what_a_batch_would_leave_also_where_it_guards_nothing() -> Result<()> {
+    let scratch = Scratch::new();
+    let store = open(&scratch);
+    store.write(|tx| tx.create_namespace("customers"))?;
+    let manifest =
+        "[[trigger]]\non = \"before-commit\"\nnamespaces = [\"orders\"]\n[grants]\nread = [\"customers\"]\n";
+    let script = r#"fn before_commit(changes) {
+        for change in changes {
+            if change.after != () && get("customers", change.after) == () { throw change.after + " is nobody"; }
+        }
+    }"#;
+    let folder = Folder::new(&scratch, "valid", manifest, script);
+    store.plugins().add(folder.path(), AddPlugin::new())?;
+    let (orders, customers): (cohab::Name, cohab::Name) = ("orders".parse()?, "customers".parse()?);
+    let both = cohab::Batch::new().put(&customers, "ada", "").put(&orders, "1", "ada");
+    store.submit(both)?;
+    let gone = cohab::Batch::new().delete(&customers, "ada").put(&orders, "2", "ada");
+    assert_eq!(store.submit(gone).unwrap_err().to_string(), "plugin `valid` refuses: ada is nobody");
+    // Under another name for a moment, rows are no less guarded.
+    let renamed = store.write(|tx| {
+        tx.create_namespace("other")?;
+        tx.put("other", "3", "nobody at first")?;
+        tx.rename_namespace("orders", "away")?;
+        tx.rename_namespace("other", "orders")?;
+        tx.put("orders", "4", "bob")
+    });
+    assert_eq!(renamed.unwrap_err().kind(), Kind::Refused);
+    Ok(())
+}
