@@ -417,8 +417,8 @@ fn replies_are_bounded() {
 fn writes_are_bounded() {
     all(|subject| {
         let mut running = subject.run_with(|manifest| manifest.limits.writes = 1000);
-        assert_eq!(running.reply(&format!("put out k {}", "x".repeat(990))), "");
-        assert_eq!(running.reply(&format!("put out l {}", "x".repeat(990))), "", "it is by the call");
+        assert_eq!(running.reply(&format!("put out k {}", "x".repeat(950))), "");
+        assert_eq!(running.reply(&format!("put out l {}", "x".repeat(950))), "", "it is by the call");
         let error = running.error(&format!("put out m {}", "x".repeat(1000)));
         assert_error(&error, CallErrorKind::Forbidden, "`[limits] writes`");
         assert_eq!(running.host.value("out", "m"), None);
