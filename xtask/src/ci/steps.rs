@@ -181,5 +181,5 @@ fn bench(workspace: &Workspace) -> Result<()> {
     // Whether they run is the question, not how fast: the test step has built most of what this profile needs.
     let mut ours = workspace.cargo("bench");
     run(ours.args(["--package", "cohab-benches", "--profile", "dev", "--", "--test"]))?;
-    peers::run(workspace, &["--check"])
+    peers::check(workspace)
 }
