@@ -155,6 +155,14 @@ impl<'h> Sandbox<'h> {
         Err(self.forbid(message))
     }
 
+    fn check_key(&mut self, key: &[u8]) -> Result<(), Denied> {
+        if key.len() <= KEY_BYTES_MAX {
+            return Ok(());
+        }
+        let message = format!("it names a key of {} bytes, the most is {KEY_BYTES_MAX}", key.len());
+        Err(self.forbid(message))
+    }
+
     /// The plugin's own state, which the empty name stands for, needs no grant.
     fn check_read(&mut self, namespace: &str, key: &[u8]) -> Result<(), Denied> {
         // Whoever was denied something once gets no further, even if it drops the error.
@@ -167,11 +175,7 @@ impl<'h> Sandbox<'h> {
                 "it reads namespace `{namespace}`, which it was not granted (`[grants] read`)"
             )));
         }
-        if key.len() > KEY_BYTES_MAX {
-            let message = format!("it names a key of {} bytes, the most is {KEY_BYTES_MAX}", key.len());
-            return Err(self.forbid(message));
-        }
-        Ok(())
+        self.check_key(key)
     }
 
     fn check_write(&mut self, namespace: &str, key: &[u8], value: &[u8]) -> Result<(), Denied> {
@@ -190,10 +194,7 @@ impl<'h> Sandbox<'h> {
                 "it writes to namespace `{namespace}`, which it was not granted (`[grants] write`)"
             )));
         }
-        if key.len() > KEY_BYTES_MAX {
-            let message = format!("it writes a key of {} bytes, the most is {KEY_BYTES_MAX}", key.len());
-            return Err(self.forbid(message));
-        }
+        self.check_key(key)?;
         if value.len() > VALUE_BYTES_MAX {
             let message =
                 format!("it writes a value of {} bytes, the most is {VALUE_BYTES_MAX}", value.len());
