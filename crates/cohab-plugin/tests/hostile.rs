@@ -488,8 +488,8 @@ mod modules {
             ),
             (
                 "a flood of deletions",
-                "(drop (call $delete (i32.const 0) (i32.const 3) (i32.const 16) (i32.const 4)))",
-                Ends(OutOfTime, "100ms"),
+                "(drop (call $delete (i32.const 0) (i32.const 3) (i32.const 4096) (i32.const 2000)))",
+                Ends(Forbidden, "`[limits] writes`"),
             ),
             (
                 "a flood for the cache",
