@@ -13,6 +13,7 @@ mod fuzz;
 mod peers;
 mod plugins;
 mod report;
+mod rigs;
 mod workspace;
 
 use std::ffi::OsString;
@@ -33,6 +34,18 @@ enum Task {
     Bench(Bench),
     /// Builds the fuzz targets and runs them over their corpora and beyond.
     Fuzz(fuzz::Arguments),
+    /// Simulates power loss at every operation on the disk; every argument is the rig's own, as with all rigs.
+    Crash(rigs::Arguments),
+    /// Fails every operation of the system, once and for ever.
+    Faults(rigs::Arguments),
+    /// Flips bits in every file.
+    Flips(rigs::Arguments),
+    /// Kills and stops real processes, and checks what each of them saw.
+    Kill(rigs::Arguments),
+    /// Cuts the power of real file systems.
+    Power(rigs::Arguments),
+    /// Runs everything at once for a long time, and watches what grows.
+    Soak(rigs::Arguments),
     /// Builds the WebAssembly plugins from their sources, and runs the host's suite against them.
     Plugins(plugins::Arguments),
 }
@@ -64,6 +77,12 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Ci(arguments) => ci::run(&workspace, &arguments),
         Task::Bench(Bench::Peers { arguments }) => peers::run(&workspace, &arguments),
         Task::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
+        Task::Crash(arguments) => rigs::run(&workspace, "crash", &arguments),
+        Task::Faults(arguments) => rigs::run(&workspace, "faults", &arguments),
+        Task::Flips(arguments) => rigs::run(&workspace, "flips", &arguments),
+        Task::Kill(arguments) => rigs::run(&workspace, "kill", &arguments),
+        Task::Power(arguments) => rigs::run(&workspace, "power", &arguments),
+        Task::Soak(arguments) => rigs::run(&workspace, "soak", &arguments),
         Task::Plugins(arguments) => plugins::run(&workspace, &arguments),
     }
 }
