@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use cohab_core::{Epoch, NamespaceId, StoreId, Version};
+use cohab_core::{Epoch, NamespaceId, StoreId, Version, planted};
 use cohab_fs::Access;
 
 use crate::error::{Error, Result};
@@ -170,7 +170,7 @@ impl Page {
         changed: impl IntoIterator<Item = NamespaceId>,
     ) -> bool {
         let Some(words) = self.sound_mut() else { return false };
-        let slots = changed.into_iter().map(slot);
+        let slots = changed.into_iter().filter(|_| !planted!(ChangeUnmarked)).map(slot);
         words.publish(self.seal, since.get(), publication.numbers(), slots);
         wake::wake_all(words.wake_word());
         true

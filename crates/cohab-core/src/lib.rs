@@ -29,6 +29,9 @@ mod digest;
 mod id;
 pub mod limits;
 mod name;
+#[cfg(feature = "planted")]
+#[doc(hidden)]
+pub mod planted;
 mod version;
 
 pub use clock::{Clock, SystemClock, Timestamp};
@@ -37,3 +40,23 @@ pub use digest::{Digest, DigestParseError};
 pub use id::{InstanceId, NamespaceId, StoreId};
 pub use name::{Name, NameError};
 pub use version::{Epoch, Token, TokenParseError, Version};
+
+/// Whether a defect is planted, which only the test of the rigs asks for.
+#[cfg(feature = "planted")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! planted {
+    ($defect:ident) => {
+        $crate::planted::is_chosen($crate::planted::Defect::$defect)
+    };
+}
+
+/// No defect is planted.
+#[cfg(not(feature = "planted"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! planted {
+    ($defect:ident) => {
+        false
+    };
+}

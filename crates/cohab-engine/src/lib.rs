@@ -43,6 +43,18 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(feature = "planted")]
+#[macro_use(planted)]
+extern crate cohab_core;
+
+/// No defect is planted.
+#[cfg(not(feature = "planted"))]
+macro_rules! planted {
+    ($defect:ident) => {
+        false
+    };
+}
+
 mod copy;
 mod engine;
 mod entries;

@@ -68,7 +68,9 @@ impl Seal {
     #[inline]
     pub(crate) fn verify(self, key: &[u8], stored: &[u8]) -> Result<()> {
         match stored.split_at_checked(SEAL_BYTES) {
-            Some((checksum, payload)) if checksum == self.checksum(key, payload) => {
+            Some((checksum, payload))
+                if planted!(ChecksumSkipped) || checksum == self.checksum(key, payload) =>
+            {
                 if self.table.is_long_enough(payload) {
                     Ok(())
                 } else {

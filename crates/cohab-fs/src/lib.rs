@@ -29,6 +29,18 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(feature = "planted")]
+#[macro_use(planted)]
+extern crate cohab_core;
+
+/// No defect is planted.
+#[cfg(not(feature = "planted"))]
+macro_rules! planted {
+    ($defect:ident) => {
+        false
+    };
+}
+
 mod file_system;
 pub mod fork;
 
@@ -210,7 +222,8 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
 
 /// Like [`replace`], with a content that is written piece by piece.
 pub fn replace_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
-    let file = unfinished(path, |file| write(file).and_then(|()| file.sync_all()))?;
+    let sync = |file: &mut File| if planted!(ReplacementNotSynced) { Ok(()) } else { file.sync_all() };
+    let file = unfinished(path, |file| write(file).and_then(|()| sync(file)))?;
     file.persist(path).map_err(|failed| Error::io("writing", path, failed.error))?;
     sync_dir(parent(path))
 }
@@ -270,7 +283,13 @@ pub fn read_small(path: &Path, bytes_max: usize) -> Result<Vec<u8>> {
 fn unfinished(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<NamedTempFile> {
     let failed = |error| Error::io("writing", path, error);
     let mut file = tempfile::Builder::new().prefix(".cohab-").tempfile_in(parent(path)).map_err(failed)?;
-    write(file.as_file_mut()).map_err(failed)?;
+    write(file.as_file_mut())
+        .inspect_err(|_| {
+            if planted!(UnfinishedFileLeft) {
+                file.disable_cleanup(true);
+            }
+        })
+        .map_err(failed)?;
     Ok(file)
 }
 
@@ -294,7 +313,7 @@ impl TempDir {
 
 /// Makes the names in a directory durable: a file that was created or renamed is there after a power cut.
 pub fn sync_dir(path: &Path) -> Result<()> {
-    if cfg!(unix) {
+    if cfg!(unix) && !planted!(NamesNotSynced) {
         let synced = File::open(path).and_then(|dir| dir.sync_all());
         return synced.map_err(|error| Error::io("syncing", path, error));
     }

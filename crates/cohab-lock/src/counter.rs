@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use cohab_core::planted;
 use cohab_fs::Access;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -65,9 +66,16 @@ impl Counter {
         let file = cohab_fs::open(&self.path, Access::Write)?;
         let image = (&file).load().map_err(|error| Error::file("reading", &self.path, error))?;
         let (last, older) = latest(&image).ok_or_else(|| self.damaged())?;
+        let older = if planted!(CounterOverwritesNewer) { 1 - older } else { older };
         let next = last.max(floor).checked_add(1);
         let next = next.ok_or_else(|| Error::Exhausted { path: self.path.clone() })?;
-        put(&mut &file, &image, older, next).map_err(|error| Error::file("writing", &self.path, error))?;
+        put(&mut &file, &image, older, next)
+            .inspect_err(|_| {
+                if planted!(DescriptorLeaked) {
+                    std::mem::forget(file.try_clone());
+                }
+            })
+            .map_err(|error| Error::file("writing", &self.path, error))?;
         if last == 0 {
             // Whoever made the file may have been killed before its name was durable.
             cohab_fs::sync_dir(cohab_fs::parent(&self.path))?;
@@ -138,7 +146,7 @@ impl Medium for &File {
             match self.read(&mut image[filled..]) {
                 Ok(0) => break,
                 Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted && !planted!(InterruptionFails) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -151,6 +159,9 @@ impl Medium for &File {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        if planted!(CounterNotSynced) {
+            return Ok(());
+        }
         self.sync_data()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use cohab_core::limits::NET_BYTES_MAX;
-use cohab_core::{Contents, NamespaceId, Version};
+use cohab_core::{Contents, NamespaceId, Version, planted};
 
 use crate::{Change, Item};
 
@@ -168,7 +168,7 @@ impl Net {
         };
         let after = change.after().map(|value| image(version, value, sides != Sides::Before));
         let changes = &mut self.namespaces.entry(namespace).or_default().changes;
-        if let Some(known) = changes.get_mut(change.key()) {
+        if let Some(known) = changes.get_mut(change.key()).filter(|_| !planted!(UndoFromLastImage)) {
             *bytes -= known.after.as_ref().map_or(0, |image| image.value.len() as u64);
             known.after = after;
             return;

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use cohab_core::{NamespaceId, Token, Version};
-use cohab_log::{DeltaHeader, DeltaKind, Piece};
+use cohab_core::{NamespaceId, Token, Version, planted};
+use cohab_log::{DeltaHeader, DeltaKind, Piece, Position};
 use cohab_namespace::catalog::{RECORDS, Stored, Upstream, parse_record_key};
 use cohab_namespace::{Contents, Dropped, Record};
 
@@ -70,7 +70,7 @@ impl Store {
     ) -> Result<Applied> {
         self.inner.check_process()?;
         let _turn = self.inner.queue.turn()?;
-        commit::run(&self.inner, |commit| {
+        let applied = commit::run(&self.inner, |commit| {
             if admit(header, whole, &commit.root)? == Lead::Nowhere {
                 let upstream = Token { store: header.store, version: header.to.version };
                 let applied = Applied { version: commit.root.version, upstream, changes: 0 };
@@ -79,7 +79,15 @@ impl Store {
             let mut applier = Applier::begin(header, commit)?;
             pieces(&mut |piece| applier.take(&piece))?;
             applier.finish()
-        })
+        })?;
+        if planted!(FollowerPositionApart) && applied.changes > 0 {
+            commit::run(&self.inner, |mut commit| {
+                commit.root.upstream = Some(upstream(header, applied.version));
+                commit.changed = true;
+                Ok((commit, ()))
+            })?;
+        }
+        Ok(applied)
     }
 }
 
@@ -257,7 +265,7 @@ impl<'h, 'c, 'tx> Applier<'h, 'c, 'tx> {
         self.settle()?;
         let transaction = self.transaction.take().expect("is taken out for a moment only");
         let (mut commit, version) = transaction.finish()?;
-        let (to, next) = (self.header.to, self.header.next_namespace);
+        let next = self.header.next_namespace;
         // None says that there are no more.
         let is_behind = match (self.unused, next) {
             (_, None) => false,
@@ -268,17 +276,19 @@ impl<'h, 'c, 'tx> Applier<'h, 'c, 'tx> {
             return Err(rewritten(self.header.store, self.header.from.version));
         }
         commit.root.next_namespace = next;
-        commit.root.upstream = Some(Upstream {
-            store: self.header.store,
-            version: to.version,
-            chain: to.chain.to_bytes(),
-            local: version,
-            promoted: false,
-        });
+        if !planted!(FollowerPositionApart) || self.changes == 0 {
+            commit.root.upstream = Some(upstream(self.header, version));
+        }
         commit.changed = true;
-        let upstream = Token { store: self.header.store, version: to.version };
+        let upstream = Token { store: self.header.store, version: self.header.to.version };
         Ok((commit, Applied { version, upstream, changes: self.changes }))
     }
+}
+
+/// Says where a replica stands that is at version `local` of its own once a delta was applied to it.
+fn upstream(header: &DeltaHeader, local: Version) -> Upstream {
+    let (store, Position { version, chain }) = (header.store, header.to);
+    Upstream { store, version, chain: chain.to_bytes(), local, promoted: false }
 }
 
 /// Makes a record of the source one of the replica, whose versions are its own; `None` if nothing changes.

@@ -174,6 +174,17 @@ impl Batch {
         transaction.label_any(self.label.clone())
     }
 
+    /// Commits the first of its operations by itself, and returns the rest.
+    #[cfg(feature = "planted")]
+    pub(crate) fn tear(mut self, commit: impl FnOnce(Self) -> Result<Version>) -> Result<Self> {
+        if cohab_core::planted!(BatchTorn) && self.operations.len() > 1 {
+            let rest = self.operations.split_off(1);
+            commit(std::mem::take(&mut self))?;
+            self.operations = rest;
+        }
+        Ok(self)
+    }
+
     /// Lists what it would leave under which keys, the last for each.
     #[cfg(feature = "scripts")]
     pub(crate) fn outcome(&self) -> std::collections::BTreeMap<(&Name, &Bytes), Option<&Bytes>> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use cohab_cache::{At, Cache, Policy, Space, Stats};
 use cohab_core::limits::{CATCH_UP_BYTES_MAX, CATCH_UP_VERSIONS_MAX, VALUE_CACHE_BYTES, WRITTEN_BYTES_MAX};
-use cohab_core::{NamespaceId, Version};
+use cohab_core::{NamespaceId, Version, planted};
 use cohab_log::{Item, items, record_start};
 use cohab_namespace::catalog::record_key;
 
@@ -145,7 +145,7 @@ impl Caches {
 /// is.
 pub(crate) fn catch_up(space: &Space, state: &State, id: NamespaceId, at: At) {
     space.advance(at, |since, written| {
-        if !space.is_on() {
+        if !space.is_on() || planted!(InvalidationDropped) {
             return true;
         }
         let watch = telemetry::catch_up(id, since, at.changed);

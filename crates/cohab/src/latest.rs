@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use cohab_coord::{Mark, Page, Publication};
 use cohab_core::limits::{DEFERRAL_MAX, LOOK_SPACING, PAGE_TRUST, PAGELESS_POLL, PUBLICATION_WAIT};
-use cohab_core::{NamespaceId, Timestamp, Token, Version};
+use cohab_core::{NamespaceId, Timestamp, Token, Version, planted};
 use cohab_engine::Engine;
 
 use crate::coordination::Coordination;
@@ -410,6 +410,9 @@ impl Inner {
     /// Its writer publishes it as soon as it is. If the writer is gone, or takes long, or there is no page to publish
     /// on, the file is synced here: that makes it just as durable.
     fn await_durable(&self, engine: &Engine, snapshot: &Snapshot, page: Option<&Page>) -> Result<()> {
+        if planted!(UndurableShown) {
+            return Ok(());
+        }
         let version = snapshot.version();
         let begin = Instant::now();
         while let Some(page) = page

@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use cohab_core::limits::{PURGE_STEP_KEYS, TRIM_RECORDS_MAX};
-use cohab_core::{NamespaceId, Timestamp, Version};
+use cohab_core::{NamespaceId, Timestamp, Version, planted};
 use cohab_log::{Retention, record_start};
 use cohab_namespace::catalog::{RECLAIM, Root, parse_reclaim_key, reclaim_key};
 
@@ -104,7 +104,7 @@ fn may_trim(root: &Root, retention: &Retention, now: Timestamp, followers: Optio
     // Beyond the bound a follower has to do without.
     let followers = followers.filter(|_| !kept::is_over_bound(root, retention));
     let is_needed = root.kept.into_iter().chain(followers).any(|version| version <= root.log_oldest);
-    !is_needed && extent(root).oldest_is_expired(retention, now)
+    (!is_needed || planted!(TrimIgnoresPins)) && extent(root).oldest_is_expired(retention, now)
 }
 
 /// Removes the log's oldest records while they are expired and not needed, a bounded number of them.

@@ -359,6 +359,9 @@ impl Inner {
     pub(crate) fn submit(&self, batch: Batch) -> Result<Version> {
         self.check_process()?;
         batch.check()?;
+        #[cfg(feature = "planted")]
+        let batch =
+            batch.tear(|first| self.queue.submit(first, |batches| commit::run_group(self, batches)))?;
         self.queue.submit(batch, |batches| commit::run_group(self, batches))
     }
 

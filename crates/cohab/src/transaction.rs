@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Bound;
 
 use cohab_core::limits::TRANSACTION_LABEL_BYTES_MAX;
-use cohab_core::{InstanceId, NamespaceId, Timestamp, Version};
+use cohab_core::{InstanceId, NamespaceId, Timestamp, Version, planted};
 use cohab_log::{Chain, Change, Header, RecordWriter, Summary};
 use cohab_namespace::{Contents, History};
 
@@ -246,7 +246,9 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
             if let Some(stored) = tx.insert(DATA, &row, &[&version, value])? {
                 let (before_version, before) = split_value(&stored);
                 pending.note(open, key, Some(before), Some(value));
-                open.contents.remove(key, before);
+                if !planted!(OverwrittenStaysCounted) {
+                    open.contents.remove(key, before);
+                }
                 if full {
                     record.change(id, Change::Update { key, before, before_version, value });
                 }

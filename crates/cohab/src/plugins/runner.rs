@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cohab_core::{Timestamp, Version};
+use cohab_core::{Timestamp, Version, planted};
 use cohab_plugin::{
     Call, CallError, CallErrorKind, Changes, ErrorPolicy, Level, LogLine, Schedule, Start, Trigger,
 };
@@ -315,7 +315,11 @@ impl Runner {
             Some(row) => Precondition::key_version(&cursors, name.clone(), row),
             None => Precondition::absent(&cursors, name.clone()),
         });
-        let batch = effects.batch(batch)?.put_creating(&cursors, name, records::encode(after)?);
+        let mut batch = effects.batch(batch)?;
+        if planted!(PluginCursorApart) {
+            inner.submit(std::mem::replace(&mut batch, self::batch(service, &[])?))?;
+        }
+        let batch = batch.put_creating(&cursors, name, records::encode(after)?);
         let version = inner.submit(batch)?;
         self.committed(service, version, after);
         Ok(())
