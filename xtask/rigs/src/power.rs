@@ -1,7 +1,432 @@
-/// How to run it.
-#[derive(clap::Args)]
-pub(crate) struct Arguments {}
+//! Cuts the power of real file systems under real processes, and looks at what is left.
+//!
+//! An image of a file system is mounted from a loop device, in a mount namespace of the rig's own. Processes have a store
+//! on it, and tell through pipes what was acknowledged to them. Then the kernel is told to shut the file system down:
+//! what was not synced is lost, as with the power. The processes are killed, the file system is taken down and up
+//! again, whereby it goes through its journal, and the store is compared with what was told, key by key.
 
-pub(crate) fn run(_arguments: &Arguments) -> anyhow::Result<()> {
-    anyhow::bail!("is not there yet")
+mod cast;
+mod crew;
+mod disk;
+mod fuse;
+mod ledger;
+mod report;
+mod shutdown;
+mod work;
+
+use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+use anyhow::{Context, bail};
+
+use self::cast::{Part, Script, store_path};
+use self::crew::Crew;
+use self::disk::{Disk, FileSystem, Stray, run as run_command};
+use self::fuse::Point;
+use self::ledger::{Found, Ledger};
+use self::report::Report;
+use self::shutdown::Journal;
+use crate::random::Random;
+
+/// Says that this is the process with a mount namespace of its own.
+const PRIVATE: &str = "COHAB_RIGS_PRIVATE_MOUNTS";
+
+/// By when a process has its store open, unless it hangs.
+const PROMPT: Duration = Duration::from_secs(60);
+
+/// How many cuts one image takes. Then another file system has its turn.
+const CUTS_PER_IMAGE: u64 = 40;
+
+/// How to run it.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Arguments {
+    /// How many cuts
+    #[arg(long, default_value_t = 100)]
+    cuts: u64,
+    /// End after so many seconds
+    #[arg(long = "for", value_name = "SECONDS")]
+    seconds: Option<u64>,
+    /// What the numbers begin with; the moments of the cuts depend on the machine as well
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The file system
+    #[arg(long, value_enum, default_value_t = Choice::All)]
+    fs: Choice,
+    /// A few seconds of everything
+    #[arg(long)]
+    smoke: bool,
+    #[command(flatten)]
+    script: Script,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum Choice {
+    Ext4,
+    Xfs,
+    All,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if let Some(part) = arguments.script.part {
+        cast::play(part, &arguments.script, arguments.seed);
+        return Ok(());
+    }
+    if !rustix::process::geteuid().is_root() {
+        not_tested("power cuts", "mounting takes root");
+        return Ok(());
+    }
+    if env::var_os(PRIVATE).is_none() {
+        return Err(enter_private_mounts());
+    }
+    let file_systems = file_systems(arguments.fs);
+    if file_systems.is_empty() {
+        return Ok(());
+    }
+    cut_many(arguments, &file_systems)
+}
+
+/// Starts this program again where what it mounts is seen by nobody else, and goes with it.
+fn enter_private_mounts() -> anyhow::Error {
+    let again = env::current_exe().map(|program| {
+        let mut command = Command::new("unshare");
+        command.arg("--mount").arg(program).args(env::args_os().skip(1)).env(PRIVATE, "1");
+        command.exec()
+    });
+    anyhow::Error::from(again.unwrap_or_else(|error| error)).context("unshare cannot be run")
+}
+
+fn file_systems(choice: Choice) -> Vec<FileSystem> {
+    let all = match choice {
+        Choice::Ext4 => vec![FileSystem::Ext4, FileSystem::Ext4Writeback],
+        Choice::Xfs => vec![FileSystem::Xfs],
+        // As many of the one as of the other.
+        Choice::All => vec![FileSystem::Ext4, FileSystem::Xfs, FileSystem::Ext4Writeback, FileSystem::Xfs],
+    };
+    let is_there = |file_system: &FileSystem| {
+        let maker = file_system.maker();
+        let package = if *file_system == FileSystem::Xfs { "xfsprogs" } else { "e2fsprogs" };
+        install(maker, package)
+    };
+    all.into_iter().filter(is_there).collect()
+}
+
+/// Installs a package for a program where that is ours to do, and says loudly where it is not.
+fn install(program: &str, package: &str) -> bool {
+    let is_there = || Command::new(program).arg("-V").output().is_ok();
+    if !is_there() && Path::new("/etc/debian_version").exists() {
+        let mut apt = Command::new("apt-get");
+        let installed =
+            run_command(apt.args(["install", "-y", "-q", package]).env("DEBIAN_FRONTEND", "noninteractive"));
+        if let Err(error) = installed {
+            eprintln!("{error:#}");
+        }
+    }
+    let is_there = is_there();
+    if !is_there {
+        not_tested(program, &format!("it is not installed; on Debian it is in {package}"));
+    }
+    is_there
+}
+
+/// Says that something was not tried, and why.
+fn not_tested(what: &str, why: &str) {
+    eprintln!("\nNOT TESTED: {what}: {why}\n");
+}
+
+/// What one cut is like.
+#[derive(Clone, Debug)]
+struct Plan {
+    /// Whether the store is a new one, so that its making is cut short.
+    is_new: bool,
+    has_standby: bool,
+    has_follower: bool,
+    /// The operation that is cut short, where it is not a moment.
+    point: Option<(Point, u32, bool)>,
+    /// Whether it is an operation on the replica's file.
+    is_of_replica: bool,
+    moment: Duration,
+    /// What befalls the writer so long before.
+    takeover: Option<(Takeover, Duration)>,
+    stray: Stray,
+    journal: Journal,
+    /// How long the processes go on without power.
+    lingers: Duration,
+    /// Whether the store is looked at, or written to at once.
+    is_checked: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Takeover {
+    Promote,
+    Kill,
+}
+
+impl Plan {
+    fn draw(random: &mut Random) -> Self {
+        let has_standby = random.one_in(5);
+        let has_follower = random.one_in(3);
+        let takeover = has_standby.then(|| {
+            let how = if random.one_in(2) { Takeover::Promote } else { Takeover::Kill };
+            (how, spread(random, 60_000))
+        });
+        let point = random.one_in(2).then(|| {
+            let points = [Point::Half, Point::Written, Point::Sized, Point::Unsynced, Point::Synced];
+            let point = points[random.index(points.len())];
+            let most = match point {
+                Point::Half | Point::Written => 600,
+                Point::Sized => 5,
+                Point::Unsynced | Point::Synced => 80,
+            };
+            let most = 1 + random.below(most);
+            let after = u32::try_from(random.below(most)).expect("is small");
+            (point, after, random.one_in(3))
+        });
+        Self {
+            is_new: random.one_in(12),
+            has_standby,
+            has_follower,
+            point,
+            is_of_replica: has_follower && random.one_in(3),
+            moment: spread(random, 150_000),
+            takeover,
+            stray: [Stray::Nothing, Stray::Pages, Stray::Pages, Stray::Journal][random.index(4)],
+            journal: if random.one_in(6) { Journal::Flushed } else { Journal::Lost },
+            lingers: if random.one_in(3) { spread(random, 40_000) } else { Duration::ZERO },
+            is_checked: !random.one_in(6),
+        }
+    }
+}
+
+/// Returns a time that is as likely to be short as long.
+fn spread(random: &mut Random, most: u64) -> Duration {
+    let most = 1 + random.below(most);
+    Duration::from_micros(random.below(1 + most))
+}
+
+/// What was covered on one kind of file system.
+#[derive(Default)]
+struct Totals {
+    cuts: u64,
+    images: u64,
+    looks: u64,
+    /// Cuts within an operation of the file.
+    within: u64,
+    new: u64,
+    takeovers: u64,
+    found: Found,
+    slowest_mount: Duration,
+}
+
+impl Totals {
+    fn add(&mut self, found: Found) {
+        let sum = &mut self.found;
+        sum.acknowledged += found.acknowledged;
+        sum.whole += found.whole;
+        sum.absent += found.absent;
+        sum.tokens += found.tokens;
+        sum.epochs += found.epochs;
+        sum.replicas += found.replicas;
+        sum.backups += found.backups;
+        sum.past += found.past;
+        sum.keys += found.keys;
+        sum.repaired += found.repaired;
+        sum.opening = sum.opening.max(found.opening);
+        sum.files = sum.files.max(found.files);
+    }
+}
+
+fn cut_many(arguments: &Arguments, file_systems: &[FileSystem]) -> anyhow::Result<()> {
+    let (cuts, seconds) = if arguments.smoke { (60, Some(20)) } else { (arguments.cuts, arguments.seconds) };
+    let deadline = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let is_over = |done: u64| done >= cuts || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+    let per_image = if arguments.smoke { 15 } else { CUTS_PER_IMAGE };
+    let begin = Instant::now();
+    let dir = tempfile::tempdir()?;
+    // Memory, where the image needs no writing; it goes with this process's mounts.
+    run_command(Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(dir.path()))?;
+    let (mut random, mut done, mut turn) = (Random::new(arguments.seed), 0, 0);
+    let mut totals: BTreeMap<FileSystem, Totals> = BTreeMap::new();
+    while !is_over(done) {
+        let file_system = file_systems[turn % file_systems.len()];
+        turn += 1;
+        let totals = totals.entry(file_system).or_default();
+        totals.images += 1;
+        let disk = Disk::make(file_system, dir.path())?;
+        fs::create_dir(disk.path().join("main"))?;
+        let mut ledger = Ledger::new(disk.path().join("main"));
+        for cut in 0..per_image {
+            if is_over(done) || disk.is_nearly_full()? {
+                break;
+            }
+            let mut random = random.fork();
+            let mut plan = Plan::draw(&mut random);
+            plan.is_checked |= cut + 1 == per_image;
+            let looked = cut_once(&disk, &mut ledger, &plan, &mut random, totals);
+            if let Err(error) = looked {
+                let kept = keep(&disk, arguments.seed, done)?;
+                let again = format!(
+                    "cargo xtask power --seed {} --cuts {cuts} --fs {:?}",
+                    arguments.seed, arguments.fs
+                );
+                bail!(
+                    "cut {done}, on {}: {error:#}\n  the plan: {plan:?}\n  what is left: {}\n  again, as far as moments repeat: {}",
+                    file_system.name(),
+                    kept.display(),
+                    again.to_lowercase()
+                );
+            }
+            done += 1;
+        }
+    }
+    print(&totals, begin.elapsed());
+    Ok(())
+}
+
+/// Keeps what a failed look has left.
+fn keep(disk: &Disk, seed: u64, cut: u64) -> anyhow::Result<PathBuf> {
+    let kept = env::temp_dir().join(format!("cohab-power-{seed}-{cut}-{}", std::process::id()));
+    run_command(Command::new("cp").arg("-a").arg(disk.path()).arg(&kept))?;
+    Ok(kept)
+}
+
+fn cut_once(
+    disk: &Disk,
+    ledger: &mut Ledger,
+    plan: &Plan,
+    random: &mut Random,
+    totals: &mut Totals,
+) -> anyhow::Result<()> {
+    let mut new = None;
+    if plan.is_new {
+        let place = disk.path().join("new");
+        fs::create_dir(&place)?;
+        new = Some(Ledger::new(place));
+    }
+    let ledger = new.as_mut().unwrap_or(ledger);
+    let reports = play(disk, ledger, plan, random, totals)?;
+    totals.slowest_mount = totals.slowest_mount.max(disk.start_again()?);
+    totals.cuts += 1;
+    totals.new += u64::from(plan.is_new);
+    let has_been_cut = reports.contains(&Report::Cut);
+    totals.within += u64::from(has_been_cut);
+    totals.add(ledger.hear(reports)?);
+    if plan.is_checked || plan.is_new || ledger.pending() > 400 {
+        totals.add(ledger.check(random)?);
+        totals.looks += 1;
+    }
+    if let Some(new) = new {
+        fs::remove_dir_all(new.place)?;
+    }
+    Ok(())
+}
+
+/// Has the processes run until the power is cut, and returns what they have reported.
+fn play(
+    disk: &Disk,
+    ledger: &Ledger,
+    plan: &Plan,
+    random: &mut Random,
+    totals: &mut Totals,
+) -> anyhow::Result<Vec<Report>> {
+    // The directory is not what is on trial.
+    fs::File::open(disk.path())?.sync_all()?;
+    let quiet = Script {
+        part: None,
+        place: ledger.place.clone(),
+        mount: disk.path().to_owned(),
+        cut_at: None,
+        cut_after: 0,
+        cut_opening: false,
+    };
+    let mut fused = quiet.clone();
+    if let Some((point, after, is_opening)) = plan.point {
+        (fused.cut_at, fused.cut_after, fused.cut_opening) = (Some(point), after, is_opening);
+    }
+    let mut crew = Crew::new();
+    let is_beginning =
+        |report: &Report| matches!(report, Report::Ready | Report::Cut | Report::Failed { .. });
+    crew.start(Part::Writer, if plan.is_of_replica { &quiet } else { &fused }, random.next())?;
+    if !crew.hear(PROMPT, is_beginning) {
+        bail!("a writer says nothing for {PROMPT:?}: {:?}", crew.heard);
+    }
+    if plan.has_follower {
+        crew.start(Part::Follower, if plan.is_of_replica { &fused } else { &quiet }, random.next())?;
+    }
+    if plan.has_standby {
+        crew.start(Part::Standby, &quiet, random.next())?;
+    }
+    let has_failed = |crew: &Crew| crew.heard.iter().any(|report| matches!(report, Report::Failed { .. }));
+    let is_cut = |crew: &Crew| crew.heard.contains(&Report::Cut);
+    if has_failed(&crew) && !is_cut(&crew) {
+        bail!("a writer cannot begin: {:?}", crew.heard);
+    }
+    if let Some((how, before)) = plan.takeover
+        && !is_cut(&crew)
+        && crew.hear(PROMPT, is_beginning)
+    {
+        match how {
+            Takeover::Promote => crew.promote_last(),
+            Takeover::Kill => crew.kill_first()?,
+        }
+        totals.takeovers += 1;
+        crew.hear(before, |report| *report == Report::Cut);
+    }
+    // Where an operation is cut short that never comes, it is a moment after all.
+    let wait = if plan.point.is_some() { plan.moment + Duration::from_millis(400) } else { plan.moment };
+    if !is_cut(&crew) && !crew.hear(wait, |report| *report == Report::Cut) {
+        let alive = !has_failed(&crew);
+        disk.let_stray(plan.stray, &store_path(&ledger.place).join("store.redb"), random)?;
+        disk.cut(plan.journal)?;
+        if !alive {
+            bail!("a process failed while there was power: {:?}", crew.kill()?);
+        }
+    }
+    thread::sleep(plan.lingers);
+    crew.kill().context("the processes cannot be ended")
+}
+
+fn print(totals: &BTreeMap<FileSystem, Totals>, time: Duration) {
+    let millis = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1000.0);
+    type Row<'a> = (&'a str, Box<dyn Fn(&Totals) -> String>);
+    let count = |name, of: fn(&Totals) -> u64| -> Row<'static> {
+        (name, Box::new(move |totals| of(totals).to_string()))
+    };
+    let rows: Vec<Row<'_>> = vec![
+        count("cuts", |totals| totals.cuts),
+        count("  within an operation of the file", |totals| totals.within),
+        count("  while a store was being made", |totals| totals.new),
+        count("  after a take-over", |totals| totals.takeovers),
+        count("file systems made", |totals| totals.images),
+        count("stores looked at, key by key", |totals| totals.looks),
+        count("acknowledged versions, all there", |totals| totals.found.acknowledged),
+        count("past versions compared", |totals| totals.found.past),
+        count("keys compared", |totals| totals.found.keys),
+        count("unacknowledged, there as a whole", |totals| totals.found.whole),
+        count("unacknowledged, absent", |totals| totals.found.absent),
+        count("epochs, each larger", |totals| totals.found.epochs),
+        count("tokens, each larger", |totals| totals.found.tokens),
+        count("replicas compared", |totals| totals.found.replicas),
+        count("backups verified", |totals| totals.found.backups),
+        count("accounting of pages rebuilt", |totals| totals.found.repaired),
+        count("most files in a store's directory", |totals| totals.found.files),
+        ("slowest mount", Box::new(move |totals| millis(totals.slowest_mount))),
+        ("slowest opening", Box::new(move |totals| millis(totals.found.opening))),
+    ];
+    print!("{:36}", "");
+    totals.keys().for_each(|file_system| print!("{:>22}", file_system.name()));
+    println!();
+    for (name, of) in rows {
+        print!("{name:36}");
+        totals.values().for_each(|totals| print!("{:>22}", of(totals)));
+        println!();
+    }
+    let cuts: u64 = totals.values().map(|totals| totals.cuts).sum();
+    let seconds = time.as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "is small")]
+    let rate = cuts as f64 / seconds;
+    println!("{cuts} cuts in {seconds:.0} s, {rate:.1} a second; violations: 0");
 }
