@@ -8,8 +8,10 @@
 mod cast;
 mod crew;
 mod disk;
+mod errand;
 mod fuse;
 mod ledger;
+mod refusals;
 mod report;
 mod shutdown;
 mod work;
@@ -56,6 +58,9 @@ pub(crate) struct Arguments {
     /// The file system
     #[arg(long, value_enum, default_value_t = Choice::All)]
     fs: Choice,
+    /// Fill disks and refuse system calls instead: so many times each
+    #[arg(long, value_name = "TIMES", num_args = 0..=1, default_missing_value = "12")]
+    full_disks: Option<usize>,
     /// A few seconds of everything
     #[arg(long)]
     smoke: bool,
@@ -72,8 +77,8 @@ enum Choice {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(part) = arguments.script.part {
-        cast::play(part, &arguments.script, arguments.seed);
-        return Ok(());
+        let went_well = cast::play(part, &arguments.script, arguments.seed);
+        std::process::exit(i32::from(!went_well));
     }
     if !rustix::process::geteuid().is_root() {
         not_tested("power cuts", "mounting takes root");
@@ -86,7 +91,51 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if file_systems.is_empty() {
         return Ok(());
     }
-    cut_many(arguments, &file_systems)
+    if let Some(times) = arguments.full_disks {
+        return refuse(arguments, times, file_systems.contains(&FileSystem::Xfs));
+    }
+    cut_many(arguments, &file_systems)?;
+    if arguments.smoke { refuse(arguments, 1, false) } else { Ok(()) }
+}
+
+/// A directory in memory, where the images need no writing; it goes with this process's mounts.
+fn memory() -> anyhow::Result<tempfile::TempDir> {
+    let dir = tempfile::tempdir()?;
+    run_command(Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(dir.path()))?;
+    Ok(dir)
+}
+
+/// Fills disks and refuses system calls.
+fn refuse(arguments: &Arguments, times: usize, xfs: bool) -> anyhow::Result<()> {
+    let dir = memory()?;
+    let seconds = if arguments.smoke { 8 } else { arguments.seconds.unwrap_or(1200) };
+    let begin = Instant::now();
+    let end = begin + Duration::from_secs(seconds);
+    let outcome = refusals::fill_disks(
+        dir.path(),
+        times * 4,
+        arguments.seed,
+        begin + Duration::from_secs(seconds / 2),
+        xfs,
+    )
+    .and_then(|filled| {
+        let mut endings: Vec<(&str, _)> = filled.into_iter().collect();
+        if install("strace", "strace") {
+            endings.extend(refusals::fail_calls(dir.path(), times, arguments.seed, end)?);
+        }
+        Ok(endings)
+    });
+    match outcome {
+        Ok(endings) => {
+            refusals::print(&endings, begin.elapsed());
+            Ok(())
+        }
+        Err(error) => {
+            let kept = keep(dir.path(), arguments.seed, 0)?;
+            let again = format!("cargo xtask power --full-disks {times} --seed {}", arguments.seed);
+            bail!("{error:#}\n  what is left: {}\n  again: {again}", kept.display())
+        }
+    }
 }
 
 /// Starts this program again where what it mounts is seen by nobody else, and goes with it.
@@ -245,9 +294,7 @@ fn cut_many(arguments: &Arguments, file_systems: &[FileSystem]) -> anyhow::Resul
     let is_over = |done: u64| done >= cuts || deadline.is_some_and(|deadline| Instant::now() >= deadline);
     let per_image = if arguments.smoke { 15 } else { CUTS_PER_IMAGE };
     let begin = Instant::now();
-    let dir = tempfile::tempdir()?;
-    // Memory, where the image needs no writing; it goes with this process's mounts.
-    run_command(Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(dir.path()))?;
+    let dir = memory()?;
     let (mut random, mut done, mut turn) = (Random::new(arguments.seed), 0, 0);
     let mut totals: BTreeMap<FileSystem, Totals> = BTreeMap::new();
     while !is_over(done) {
@@ -267,7 +314,7 @@ fn cut_many(arguments: &Arguments, file_systems: &[FileSystem]) -> anyhow::Resul
             plan.is_checked |= cut + 1 == per_image;
             let looked = cut_once(&disk, &mut ledger, &plan, &mut random, totals);
             if let Err(error) = looked {
-                let kept = keep(&disk, arguments.seed, done)?;
+                let kept = keep(disk.path(), arguments.seed, done)?;
                 let again = format!(
                     "cargo xtask power --seed {} --cuts {cuts} --fs {:?}",
                     arguments.seed, arguments.fs
@@ -287,9 +334,9 @@ fn cut_many(arguments: &Arguments, file_systems: &[FileSystem]) -> anyhow::Resul
 }
 
 /// Keeps what a failed look has left.
-fn keep(disk: &Disk, seed: u64, cut: u64) -> anyhow::Result<PathBuf> {
+fn keep(left: &Path, seed: u64, cut: u64) -> anyhow::Result<PathBuf> {
     let kept = env::temp_dir().join(format!("cohab-power-{seed}-{cut}-{}", std::process::id()));
-    run_command(Command::new("cp").arg("-a").arg(disk.path()).arg(&kept))?;
+    run_command(Command::new("cp").args(["-a", "--sparse=always"]).arg(left).arg(&kept))?;
     Ok(kept)
 }
 

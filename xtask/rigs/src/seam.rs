@@ -45,9 +45,9 @@ pub(crate) enum Call<'a> {
     /// Opens a directory to list it.
     List { path: &'a Path },
     /// Asks what is there.
-    Examine,
+    Examine { path: &'a Path },
     /// Changes the mode.
-    Protect,
+    Protect { path: &'a Path },
     /// Takes or lets go of a lock, or asks about one.
     Lock { fd: i32, is_release: bool },
     /// Maps a file.

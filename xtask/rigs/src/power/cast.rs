@@ -7,6 +7,7 @@ use std::{io, panic, thread};
 
 use cohab::{Follower, Kind, LockMode, Options, Retention, Role, Store, Wait};
 
+use super::errand;
 use super::fuse::{Fuse, Point};
 use super::report::Report;
 use super::work::{FIRST, Work};
@@ -24,6 +25,8 @@ pub(crate) enum Part {
     Standby,
     /// Keeps a replica.
     Follower,
+    /// Does a little of everything, and ends.
+    Errand,
 }
 
 /// How a process is started; not for people.
@@ -61,7 +64,8 @@ pub(crate) fn replica_path(place: &Path) -> PathBuf {
     place.join("replica")
 }
 
-pub(crate) fn play(part: Part, script: &Script, seed: u64) {
+/// Plays a part, and returns whether all went well.
+pub(crate) fn play(part: Part, script: &Script, seed: u64) -> bool {
     panic::set_hook(Box::new(|panic| Report::Panicked(panic.to_string().replace('\n', " ")).send()));
     let fuse = Fuse::new(script.mount.clone(), script.cut_at, script.cut_after);
     if script.cut_opening {
@@ -71,12 +75,15 @@ pub(crate) fn play(part: Part, script: &Script, seed: u64) {
         Part::Writer => write(script, Role::Auto, &fuse, seed),
         Part::Standby => write(script, Role::Standby, &fuse, seed),
         Part::Follower => follow(script, &fuse),
+        Part::Errand => errand::run(script, seed),
     };
-    if let Err(error) = played {
-        let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
-        let message = format!("{error}{}", source.unwrap_or_default());
-        Report::Failed { kind: error.kind().as_str().to_owned(), message }.send();
-    }
+    played.map_err(|error| report_failure(&error)).is_ok()
+}
+
+pub(crate) fn report_failure(error: &cohab::Error) {
+    let source = std::error::Error::source(error).map(|source| format!(": {source}"));
+    let message = format!("{error}{}", source.unwrap_or_default());
+    Report::Failed { kind: error.kind().as_str().to_owned(), message }.send();
 }
 
 fn follow(script: &Script, fuse: &Fuse) -> cohab::Result<()> {
@@ -95,10 +102,9 @@ fn follow(script: &Script, fuse: &Fuse) -> cohab::Result<()> {
 
 fn write(script: &Script, role: Role, fuse: &Fuse, seed: u64) -> cohab::Result<()> {
     let store = fuse.install(options()).role(role).open(store_path(&script.place))?;
-    let mut writer = Writer { store, place: script.place.clone(), random: Random::new(seed), epoch: 0 };
-    if role == Role::Auto && writer.store.snapshot()?.version().get() == 0 {
-        writer.note_epoch();
-        writer.commit(FIRST)?;
+    let mut writer = Writer::new(store, &script.place, seed);
+    if role == Role::Auto && writer.store.role() == Role::Writer {
+        writer.begin()?;
     }
     Report::Ready.send();
     fuse.arm();
@@ -122,14 +128,25 @@ fn write(script: &Script, role: Role, fuse: &Fuse, seed: u64) -> cohab::Result<(
     }
 }
 
-struct Writer {
-    store: Store,
+/// A process's way to write.
+pub(crate) struct Writer {
+    pub(crate) store: Store,
     place: PathBuf,
     random: Random,
     epoch: u64,
 }
 
 impl Writer {
+    pub(crate) fn new(store: Store, place: &Path, seed: u64) -> Self {
+        Self { store, place: place.to_owned(), random: Random::new(seed), epoch: 0 }
+    }
+
+    /// Commits what the store begins with, if that is not there.
+    pub(crate) fn begin(&mut self) -> cohab::Result<()> {
+        self.note_epoch();
+        if self.store.snapshot()?.version().get() == 0 { self.commit(FIRST) } else { Ok(()) }
+    }
+
     fn note_epoch(&mut self) {
         let epoch = self.store.epoch().map_or(0, cohab::Epoch::get);
         if epoch > self.epoch {
@@ -142,6 +159,13 @@ impl Writer {
         commit(&self.store, &Work::of(number))
     }
 
+    pub(crate) fn commit_some(&mut self, count: usize) -> cohab::Result<()> {
+        (0..count).try_for_each(|_| {
+            let number = self.random.next();
+            self.commit(number)
+        })
+    }
+
     fn act(&mut self) -> cohab::Result<()> {
         self.note_epoch();
         match self.random.below(64) {
@@ -152,21 +176,20 @@ impl Writer {
                 Err(error) if error.kind() != Kind::InUse => Err(error),
                 _ => Ok(()),
             },
-            13 if self.random.one_in(3) => {
-                let file = format!("backup-{:x}", self.random.next());
-                let version = self.store.backup(self.place.join(&file), |_| ())?.get();
-                Report::Backup { file, version }.send();
-                Ok(())
-            }
-            _ => {
-                let number = self.random.next();
-                self.commit(number)
-            }
+            13 if self.random.one_in(3) => self.back_up(),
+            _ => self.commit_some(1),
         }
     }
 
+    pub(crate) fn back_up(&mut self) -> cohab::Result<()> {
+        let file = format!("backup-{:x}", self.random.next());
+        let version = self.store.backup(self.place.join(&file), |_| ())?.get();
+        Report::Backup { file, version }.send();
+        Ok(())
+    }
+
     /// Several threads at once, whose batches share a wait for the disk.
-    fn commit_together(&mut self) -> cohab::Result<()> {
+    pub(crate) fn commit_together(&mut self) -> cohab::Result<()> {
         let numbers: Vec<u64> = (0..9).map(|_| self.random.next()).collect();
         let next = AtomicU64::new(0);
         thread::scope(|scope| {
@@ -179,12 +202,13 @@ impl Writer {
                 }
                 Ok(())
             };
-            let threads: Vec<_> = (0..3).map(|_| scope.spawn(work)).collect();
+            let spawn = |_| thread::Builder::new().spawn_scoped(scope, work).map_err(cohab::Error::abort);
+            let threads: Vec<_> = (0..3).map(spawn).collect::<cohab::Result<_>>()?;
             threads.into_iter().try_for_each(|thread| thread.join().expect("a panic was reported"))
         })
     }
 
-    fn commit_behind_a_lock(&mut self) -> cohab::Result<()> {
+    pub(crate) fn commit_behind_a_lock(&mut self) -> cohab::Result<()> {
         let name = LOCKS[self.random.index(LOCKS.len())];
         let lock = match self.store.lock(name, LockMode::Exclusive, Wait::Try) {
             // The other process has it, which was the writer before.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use cohab::{Fence, Follower, Integrity, Kind, LockMode, Role, Snapshot, Store, Version, Wait};
+use cohab::{Fence, Follower, Integrity, Kind, LockMode, LogItem, Role, Snapshot, Store, Version, Wait};
 
 use super::cast::{LOCKS, options, replica_path, store_path};
 use super::report::Report;
@@ -30,6 +30,8 @@ pub(crate) struct Ledger {
     shown: BTreeMap<String, u64>,
     backups: BTreeMap<String, u64>,
     followed: u64,
+    /// Whether a plugin makes versions of its own.
+    pub(crate) has_plugin: bool,
 }
 
 /// What a look at a store after a cut has covered.
@@ -67,6 +69,7 @@ impl Ledger {
             shown: BTreeMap::new(),
             backups: BTreeMap::new(),
             followed: 0,
+            has_plugin: false,
         }
     }
 
@@ -120,7 +123,7 @@ impl Ledger {
                         "a process failed otherwise than it may: {kind}: {message}"
                     );
                 }
-                Report::Ready | Report::Cut => {}
+                Report::Ready | Report::Cut | Report::Stage(_) | Report::Recovered => {}
             }
         }
         (found.epochs, found.tokens) = (epochs.len() as u64, tokens.len() as u64);
@@ -139,7 +142,11 @@ impl Ledger {
             self.check_as_reader(&path, last)?;
         }
         let begin = Instant::now();
-        let store = options().role(Role::Writer).open(&path).context("the store cannot be opened")?;
+        let store = options()
+            .role(Role::Writer)
+            .run_plugins(false)
+            .open(&path)
+            .context("the store cannot be opened")?;
         found.opening = begin.elapsed();
         let epoch = store.epoch().context("the writer has no epoch")?.get();
         ensure!(epoch > self.epoch, "epoch {epoch} was given again, after {}", self.epoch);
@@ -159,6 +166,9 @@ impl Ledger {
             found.repaired += 1;
         }
         self.go_on(&store, random)?;
+        if self.has_plugin {
+            check_plugin(&store)?;
+        }
         found.files = count_files(&path)?;
         Ok(found)
     }
@@ -192,6 +202,10 @@ impl Ledger {
             expected += 1;
             let at = record.version().get();
             ensure!(at == expected, "the log has version {at} after {}", expected - 1);
+            if self.has_plugin && Work::id_of(record.label()).is_none() {
+                // It writes to a namespace of its own.
+                continue;
+            }
             let number = Work::id_of(record.label()).context("the log has a transaction of nobody")?;
             match self.done.remove(&at) {
                 Some(done) => ensure!(done == number, "version {at} is {number}, and was {done}"),
@@ -300,4 +314,30 @@ fn count_files(dir: &Path) -> anyhow::Result<u64> {
         count += if entry.file_type()?.is_dir() { count_files(&entry.path())? } else { 1 };
     }
     Ok(count)
+}
+
+/// The plugin has counted each change since it was added once, whatever was refused in between.
+fn check_plugin(store: &Store) -> anyhow::Result<()> {
+    if store.plugins().list()?.is_empty() {
+        return Ok(());
+    }
+    store.plugins().catch_up(Duration::from_secs(30))?;
+    let snapshot = store.snapshot()?;
+    let accounts = snapshot.namespace("accounts")?.id();
+    let (mut is_added, mut due) = (false, 0);
+    for record in snapshot.log(..) {
+        let record = record?;
+        if is_added {
+            record.visit(|item| {
+                let is_one = matches!(item, LogItem::Change { namespace, .. } if namespace == accounts);
+                due += u64::from(is_one);
+                Ok(())
+            })?;
+        }
+        is_added |= record.label() == "plugin:count";
+    }
+    let counted = snapshot.get("_plugins/count", "n")?;
+    let counted = counted.map_or(Ok(0), |n| String::from_utf8_lossy(&n).parse::<u64>())?;
+    ensure!(counted == due, "the plugin has counted {counted} changes of {due}");
+    Ok(())
 }

@@ -23,6 +23,10 @@ pub(crate) enum Report {
     Backup { file: String, version: u64 },
     /// The replica has come so far.
     Followed(u64),
+    /// It goes on to another stage of its errand.
+    Stage(String),
+    /// It was told that there is room again, and has gone on.
+    Recovered,
     /// It cuts the power, in the middle of an operation.
     Cut,
     /// It is no longer of use.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::{ptr, slice};
 
 use super::raw::{arg, call};
-use super::{Call, Rename, pass, path_of};
+use super::{Call, CarryOut, Rename, pass, path_of};
 
 /// Returns a result as the C library does: −1 and `errno` for an error.
 fn result(value: i64) -> i64 {
@@ -275,11 +275,18 @@ symbols! {
 
     fn statx(directory: c_int, path: *const c_char, flags: c_int, mask: c_uint, out: *mut c_void) -> c_int {
         let arguments = [arg(directory), path as usize, arg(flags), mask as usize, out as usize];
-        status(pass(|| Call::Examine, &|_| kernel(libc::SYS_statx, &arguments)))
+        let mut full = PathBuf::new();
+        status(pass(
+            || {
+                full = if path.is_null() || *path == 0 { path_of(directory) } else { path_at(directory, path) };
+                Call::Examine { path: &full }
+            },
+            &|_| kernel(libc::SYS_statx, &arguments),
+        ))
     }
 
     fn fstat64(fd: c_int, out: *mut c_void) -> c_int {
-        status(pass(|| Call::Examine, &|_| kernel(libc::SYS_fstat, &[arg(fd), out as usize])))
+        status(examine(fd, &|_| kernel(libc::SYS_fstat, &[arg(fd), out as usize])))
     }
 
     fn fstat(fd: c_int, out: *mut c_void) -> c_int {
@@ -287,20 +294,41 @@ symbols! {
     }
 
     fn fstatfs64(fd: c_int, out: *mut c_void) -> c_int {
-        status(pass(|| Call::Examine, &|_| kernel(libc::SYS_fstatfs, &[arg(fd), out as usize])))
+        status(examine(fd, &|_| kernel(libc::SYS_fstatfs, &[arg(fd), out as usize])))
     }
 
     fn statfs64(path: *const c_char, out: *mut c_void) -> c_int {
-        status(pass(|| Call::Examine, &|_| kernel(libc::SYS_statfs, &[path as usize, out as usize])))
+        let mut full = PathBuf::new();
+        status(pass(
+            || {
+                full = path_at(libc::AT_FDCWD, path);
+                Call::Examine { path: &full }
+            },
+            &|_| kernel(libc::SYS_statfs, &[path as usize, out as usize]),
+        ))
     }
 
     fn fchmod(fd: c_int, mode: c_uint) -> c_int {
-        status(pass(|| Call::Protect, &|_| kernel(libc::SYS_fchmod, &[arg(fd), mode as usize])))
+        let mut full = PathBuf::new();
+        status(pass(
+            || {
+                full = path_of(fd);
+                Call::Protect { path: &full }
+            },
+            &|_| kernel(libc::SYS_fchmod, &[arg(fd), mode as usize]),
+        ))
     }
 
     fn chmod(path: *const c_char, mode: c_uint) -> c_int {
         let arguments = [arg(libc::AT_FDCWD), path as usize, mode as usize];
-        status(pass(|| Call::Protect, &|_| kernel(libc::SYS_fchmodat, &arguments)))
+        let mut full = PathBuf::new();
+        status(pass(
+            || {
+                full = path_at(libc::AT_FDCWD, path);
+                Call::Protect { path: &full }
+            },
+            &|_| kernel(libc::SYS_fchmodat, &arguments),
+        ))
     }
 
     fn mmap64(near: *mut c_void, len: usize, access: c_int, flags: c_int, fd: c_int, at: i64) -> *mut c_void {
@@ -352,6 +380,18 @@ symbols! {
         };
         result(value)
     }
+}
+
+/// Asks what an open file is.
+fn examine(fd: c_int, carry_out: &CarryOut<'_>) -> i64 {
+    let mut full = PathBuf::new();
+    pass(
+        || {
+            full = path_of(fd);
+            Call::Examine { path: &full }
+        },
+        carry_out,
+    )
 }
 
 /// `fcntl`, without `errno`.
