@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use cohab_core::{Epoch, InstanceId, StoreId, Token, Version};
@@ -33,6 +34,9 @@ use crate::telemetry::Telemetry;
 use crate::uptime::uptime_ms;
 use crate::writing::Writing;
 use crate::{Batch, Error, Freshness, Kind, Options, Result, Role, Snapshot, Transaction};
+
+/// How long the handle's own threads may have a snapshot open, which they do for microseconds.
+const OWN_LOOK: Duration = Duration::from_millis(100);
 
 /// A store, open for writing or for reading. Clones share the handle, and any number of threads may use it.
 #[derive(Clone)]
@@ -316,8 +320,7 @@ impl Store {
     pub fn check(&self) -> Result<Integrity> {
         self.inner.check_process()?;
         let _turn = self.inner.queue.turn()?;
-        self.inner.forget_latest();
-        Ok(match self.inner.engine()?.check()? {
+        Ok(match self.inner.alone(Engine::check)? {
             cohab_engine::Integrity::Sound => Integrity::Sound,
             cohab_engine::Integrity::Repaired => Integrity::Repaired,
         })
@@ -334,8 +337,7 @@ impl Store {
         self.inner.check_process()?;
         let _turn = self.inner.queue.turn()?;
         let _watched = self.inner.commits.wait();
-        self.inner.forget_latest();
-        Ok(self.inner.engine()?.compact()?)
+        Ok(self.inner.alone(Engine::compact)?)
     }
 }
 
@@ -363,6 +365,22 @@ impl Inner {
         let batch =
             batch.tear(|first| self.queue.submit(first, |batches| commit::run_group(self, batches)))?;
         self.queue.submit(batch, |batches| commit::run_group(self, batches))
+    }
+
+    /// Does something to the file that is only possible while no snapshot is open.
+    ///
+    /// The handle's own threads look at the store now and then, for a moment, and are waited for.
+    fn alone<T>(&self, f: impl Fn(&Engine) -> cohab_engine::Result<T>) -> Result<T> {
+        let deadline = Instant::now() + OWN_LOOK;
+        loop {
+            self.forget_latest();
+            match f(&*self.engine()?) {
+                Err(cohab_engine::Error::InUse) if Instant::now() < deadline => {
+                    thread::sleep(Duration::from_millis(1))
+                }
+                done => return Ok(done?),
+            }
+        }
     }
 
     pub(crate) fn role(&self) -> Role {

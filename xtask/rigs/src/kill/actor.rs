@@ -8,13 +8,13 @@ mod watcher;
 mod writer;
 
 use std::fs::{File, OpenOptions};
-use std::io;
 use std::os::unix::fs::FileExt as _;
+use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use cohab::{Cache, CatchUp, Kind, Mapping, Options, Retention, Store};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
@@ -98,6 +98,7 @@ impl Slot {
 
 /// What every part has.
 struct Stage {
+    part: Part,
     scene: Scene,
     casting: Casting,
     journal: Journal,
@@ -114,7 +115,7 @@ pub(crate) fn play(dir: &Path, part: Part, casting: Casting, seed: u64) -> Resul
     journal.note(Event::Began { part, pid: std::process::id() });
     let points = Points::new(casting.doom);
     let random = Random::new(seed ^ u64::from(casting.process) << 32);
-    let mut stage = Stage { scene, casting, journal, points, random };
+    let mut stage = Stage { part, scene, casting, journal, points, random };
     stage.points.pass(Point::Opening);
     let played = match part {
         Part::Writer => writer::play(&mut stage),
@@ -178,10 +179,14 @@ impl Stage {
 }
 
 /// How an operation of a part went that may meet a process that is stopped.
+#[track_caller]
 fn unless_stalled<T>(stage: &Stage, result: cohab::Result<T>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if stage.is_stalled(&error) => Ok(None),
-        Err(error) => Err(io::Error::other(format!("{}: {error}", error.kind().as_str())).into()),
+        Err(error) => {
+            let place = Location::caller();
+            Err(anyhow!("{error} ({}), at {}:{}", error.kind().as_str(), place.file(), place.line()))
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! How a store's life begins, and how it is found when everybody is dead.
 
 use std::fs;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -51,7 +52,6 @@ pub(crate) fn look(
         }
     };
     demand(begin.elapsed() < PROMPT, "what the dead have left keeps the next writer from opening the store");
-    demand(store.instances()?.len() == 1, "the dead are among the instances");
     for (number, name) in (0..).zip(LOCKS) {
         let lock = store.lock(name, LockMode::Exclusive, Wait::Try)?;
         let is_later = |event: &Event| !matches!(event, Event::Locked { lock: it, token, .. } if *it == number && *token >= lock.token());
@@ -65,6 +65,11 @@ pub(crate) fn look(
         demand(false, &format!("{}: {}", difference.place, difference.problem));
     }
     let truth = Truth::read(&snapshot, followed_from)?;
+    // The writer looks after them on a thread of its own.
+    while store.instances()?.len() > 1 && begin.elapsed() < PROMPT {
+        thread::sleep(Duration::from_millis(10));
+    }
+    demand(store.instances()?.len() == 1, "the dead stay among the instances");
 
     let options = || Store::options().retention(Retention::UNBOUNDED).register(false);
     let mut follower = Follower::open_with(scene.store(), options(), scene.replica(), options(), |_| ())?;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use cohab::{Cached, Freshness, Kind, Role, Snapshot, Store, Version};
 
 use super::{Stage, unless_stalled};
-use crate::kill::history::{Asked, Event, now};
+use crate::kill::history::{Asked, Event, Part, now};
 use crate::kill::keys::{
     Key, LISTED, LISTS, Looked, NAMESPACES, Op, decode_list, list_key, read_all, read_lists,
 };
@@ -106,8 +106,8 @@ impl Reader {
         let oldest = snapshot.oldest_readable().get().max(3);
         let Some(back) = snapshot.version().get().checked_sub(oldest) else { return Ok(()) };
         let version = Version::new(snapshot.version().get() - stage.random.below(back.min(200) + 1));
-        let past = snapshot.at(version);
-        let Some(past) = unless_stalled(stage, past)? else { return Ok(()) };
+        let past = snapshot.at(version).map(Ok);
+        let Some(past) = sound_snapshot(stage, past)? else { return Ok(()) };
         note_all(stage, now(), Asked::Any, &past)
     }
 
@@ -117,7 +117,7 @@ impl Reader {
         let Some(snapshot) = unless_stalled(stage, taken)? else { return Ok(()) };
         stage.points.pass(Point::Snapshot);
         let read = read_lists(&snapshot);
-        if let Some(lists) = sound(stage, read)? {
+        if let Some(lists) = sound_snapshot(stage, read)? {
             stage.journal.note(Event::Lists { invoked, lists });
         }
         Ok(())
@@ -130,13 +130,23 @@ pub(super) fn note_all(stage: &mut Stage, invoked: u64, asked: Asked, snapshot: 
     // The cache and the file are to say the same.
     let is_cached = stage.random.one_in(2);
     let read = read_all(snapshot, is_cached);
-    if let Some(values) = sound(stage, read)? {
+    if let Some(values) = sound_snapshot(stage, read)? {
         stage.journal.note(Event::Read { invoked, asked, version: snapshot.version().get(), values });
     }
     Ok(())
 }
 
+/// Takes what was read of a snapshot. Those that a handle took as the writer end when it hands over.
+#[track_caller]
+fn sound_snapshot<T>(stage: &Stage, read: cohab::Result<Looked<T>>) -> Result<Option<T>> {
+    match read {
+        Err(error) if error.kind() == Kind::Closed && stage.part == Part::Writer => Ok(None),
+        read => sound(stage, read),
+    }
+}
+
 /// Takes what was read, or writes down that it is nothing that could have been.
+#[track_caller]
 fn sound<T>(stage: &Stage, read: cohab::Result<Looked<T>>) -> Result<Option<T>> {
     Ok(match unless_stalled(stage, read)? {
         Some(Ok(value)) => Some(value),
