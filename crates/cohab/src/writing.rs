@@ -52,7 +52,11 @@ impl Writing {
         };
         match card {
             Some(card) => check_identity(directory, card, &root)?,
-            None => directory.write_card(Card::new(root.store))?,
+            None => {
+                // The card says that there is a store, so it must not outlast a name of the data that a power cut took back.
+                cohab_fs::sync_dir(directory.root())?;
+                directory.write_card(Card::new(root.store))?;
+            }
         }
         // What the last writer left behind may be visible without being durable.
         engine.sync()?;

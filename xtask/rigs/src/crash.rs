@@ -67,10 +67,10 @@ pub(crate) struct Arguments {
 const SCRIPTED: u64 = 0;
 
 /// How many steps a random session has.
-const STEPS: usize = 30;
+const STEPS: usize = 40;
 
 /// How many images are made of a random session at each of its points.
-const PER_POINT: usize = 3;
+const PER_POINT: usize = 12;
 
 /// How long an image may take to be looked at.
 const IMAGE_TIME_MAX: Duration = Duration::from_secs(20);
@@ -246,7 +246,9 @@ impl Rig<'_> {
         let dir = tempfile::Builder::new().prefix("cohab-crash-").tempdir_in(&self.arguments.dir)?;
         disk.restore(survival, dir.path()).context("making the image")?;
         upset_page(dir.path(), luck)?;
-        let inspection = Inspection { root: dir.path(), promises, ceiling, states: &recorded.states };
+        let is_replica_hit = disk.is_pending_below(session::REPLICA);
+        let inspection =
+            Inspection { root: dir.path(), promises, ceiling, states: &recorded.states, is_replica_hit };
         let inspected = catch_unwind(AssertUnwindSafe(|| inspection.run(luck)))
             .unwrap_or_else(|panic| Err(anyhow!("it panics: {}", message(&*panic))));
         inspected.or_else(|error| {

@@ -400,16 +400,16 @@ fn play(
     if !crew.hear(PROMPT, is_beginning) {
         bail!("a writer says nothing for {PROMPT:?}: {:?}", crew.heard);
     }
-    if plan.has_follower {
-        crew.start(Part::Follower, if plan.is_of_replica { &fused } else { &quiet }, random.next())?;
-    }
-    if plan.has_standby {
-        crew.start(Part::Standby, &quiet, random.next())?;
-    }
     let has_failed = |crew: &Crew| crew.heard.iter().any(|report| matches!(report, Report::Failed { .. }));
     let is_cut = |crew: &Crew| crew.heard.contains(&Report::Cut);
     if has_failed(&crew) && !is_cut(&crew) {
         bail!("a writer cannot begin: {:?}", crew.heard);
+    }
+    if plan.has_follower && !is_cut(&crew) {
+        crew.start(Part::Follower, if plan.is_of_replica { &fused } else { &quiet }, random.next())?;
+    }
+    if plan.has_standby && !is_cut(&crew) {
+        crew.start(Part::Standby, &quiet, random.next())?;
     }
     if let Some((how, before)) = plan.takeover
         && !is_cut(&crew)

@@ -19,7 +19,7 @@ use super::trace::{Node, Op};
 pub(super) const SECTOR: usize = 512;
 
 /// How many changes may wait before the oldest are written, as the system does by and by. Only what nobody ever syncs gets there.
-const PENDING_MAX: usize = 96;
+const PENDING_MAX: usize = 40;
 
 /// A change that is not durable yet: its index in the trace.
 type Change = usize;
@@ -37,13 +37,16 @@ pub(super) struct Disk<'t> {
     names: BTreeMap<PathBuf, Thing>,
     contents: HashMap<Node, Vec<u8>>,
     pending: Vec<Change>,
+    /// Under which name each file began.
+    places: HashMap<Node, &'t Path>,
     /// Counts how often something has become durable.
     durable: u64,
 }
 
 impl<'t> Disk<'t> {
     pub(super) fn new(ops: &'t [Op]) -> Self {
-        Self { ops, names: BTreeMap::new(), contents: HashMap::new(), pending: Vec::new(), durable: 0 }
+        let (names, contents, places) = Default::default();
+        Self { ops, names, contents, pending: Vec::new(), places, durable: 0 }
     }
 
     /// Goes on to after the next operation.
@@ -52,7 +55,10 @@ impl<'t> Disk<'t> {
             Op::Promise(_) => {}
             Op::Sync { node } => self.settle(|op| written_node(op) == Some(*node)),
             Op::SyncDir { name } => self.settle(|op| names_in(op, name)),
-            _ => {
+            op => {
+                if let Op::Create { name, node } = op {
+                    self.places.insert(*node, name);
+                }
                 self.pending.push(index);
                 if self.pending.len() > PENDING_MAX {
                     let oldest = self.pending.remove(0);
@@ -66,6 +72,14 @@ impl<'t> Disk<'t> {
     /// How many changes may or may not be there.
     pub(super) fn pending(&self) -> usize {
         self.pending.len()
+    }
+
+    /// Whether some pending change is one of a file that began under this directory, or of a name in it.
+    pub(super) fn is_pending_below(&self, directory: &str) -> bool {
+        self.pending.iter().any(|&index| match written_node(&self.ops[index]) {
+            Some(node) => self.places.get(&node).is_some_and(|place| place.starts_with(directory)),
+            None => names_of(&self.ops[index]).iter().flatten().any(|name| name.starts_with(directory)),
+        })
     }
 
     /// Returns how many sectors the last pending change has, if it is a write.
@@ -149,7 +163,7 @@ impl<'t> Disk<'t> {
                     };
                     written.insert(*node, path);
                     if let Some(content) = self.contents.get(node) {
-                        file.write_all_at(content, 0)?;
+                        fill(&file, content)?;
                     }
                     for (position, op) in changed.get(node).into_iter().flatten() {
                         survive(&file, op, survival, *position)?;
@@ -159,6 +173,22 @@ impl<'t> Disk<'t> {
         }
         Ok(())
     }
+}
+
+/// Gives a file its content, without room for the pages of it that are zero: a young store has many.
+fn fill(file: &File, content: &[u8]) -> io::Result<()> {
+    const PAGE: usize = 4096;
+    const BLANK: [u8; PAGE] = [0; PAGE];
+    file.set_len(content.len() as u64)?;
+    let (mut from, mut at) = (0, 0);
+    for page in content.chunks(PAGE) {
+        if *page == BLANK[..page.len()] {
+            file.write_all_at(&content[from..at], from as u64)?;
+            from = at + page.len();
+        }
+        at += page.len();
+    }
+    file.write_all_at(&content[from..], from as u64)
 }
 
 fn lost(made: io::Result<()>) -> io::Result<()> {
@@ -222,17 +252,21 @@ fn written_node(op: &Op) -> Option<Node> {
     }
 }
 
-/// Returns whether a change is one of names in a directory.
-fn names_in(op: &Op, directory: &Path) -> bool {
-    let within = |name: &Path| name.parent() == Some(directory);
+/// Returns the names that a change is about, if it is one of names.
+fn names_of(op: &Op) -> [Option<&Path>; 2] {
     match op {
         Op::Create { name, .. } | Op::MakeDir { name } | Op::RemoveDir { name } | Op::Unlink { name } => {
-            within(name)
+            [Some(name), None]
         }
-        Op::Link { to, .. } => within(to),
-        Op::Rename { from, to, .. } => within(from) || within(to),
-        _ => false,
+        Op::Link { to, .. } => [Some(to), None],
+        Op::Rename { from, to, .. } => [Some(from), Some(to)],
+        _ => [None, None],
     }
+}
+
+/// Returns whether a change is one of names in a directory.
+fn names_in(op: &Op, directory: &Path) -> bool {
+    names_of(op).iter().flatten().any(|name| name.parent() == Some(directory))
 }
 
 /// Does a change of names. A name is of a file, and not of the name that it had before: whether that was durable is no matter.

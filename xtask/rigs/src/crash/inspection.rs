@@ -42,17 +42,20 @@ pub(super) struct Inspection<'s> {
     /// The last versions that may be there.
     pub(super) ceiling: &'s HashMap<Which, u64>,
     pub(super) states: &'s States,
+    /// Whether the power cut may have done something to the replica.
+    pub(super) is_replica_hit: bool,
 }
 
 impl Inspection<'_> {
     /// Opens everything and compares it with what it has to be.
     pub(super) fn run(&self, random: &mut Random) -> Result<Seen> {
         let mut seen = Seen::default();
-        if self.promised(STORE) && random.one_in(4) {
+        if self.promised(STORE) && random.one_in(6) {
             self.read_first(STORE, random, &mut seen)?;
         }
         let found = self.write(STORE, random, &mut seen)?;
-        if self.promised(REPLICA) || self.path(REPLICA).exists() {
+        let has_replica = self.promised(REPLICA) || self.path(REPLICA).exists();
+        if has_replica && (self.is_replica_hit || random.one_in(8)) {
             self.replica(found, random, &mut seen)?;
         }
         for (name, &version) in &self.promises.backups {
@@ -109,7 +112,7 @@ impl Inspection<'_> {
 
     /// Opens the store as its writer, looks at what it holds, writes to it, and returns the version that was there.
     fn write(&self, which: Which, random: &mut Random, seen: &mut Seen) -> Result<u64> {
-        let options = Store::options().role(Role::Writer).register(random.one_in(4));
+        let options = Store::options().role(Role::Writer).register(random.one_in(8));
         let store = options
             .clone()
             .open(self.path(which))

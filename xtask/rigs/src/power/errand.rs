@@ -22,8 +22,8 @@ fn on_commit(changes) {
 "#;
 
 /// Writes the plugin that errands add; done by the rig, which nothing is refused.
-pub(crate) fn write_plugin(place: &Path) -> io::Result<()> {
-    let dir = place.join("plugin");
+pub(crate) fn write_plugin(dir: &Path) -> io::Result<()> {
+    let dir = dir.join("plugin");
     fs::create_dir_all(&dir)?;
     fs::write(dir.join("plugin.toml"), MANIFEST)?;
     fs::write(dir.join("main.rhai"), SCRIPT)
@@ -67,7 +67,7 @@ fn run_through(script: &Script, seed: u64, kept: &mut Option<Writer>) -> cohab::
     writer.commit_behind_a_lock()?;
     writer.commit_behind_a_lock()?;
     stage("plugin");
-    match store.plugins().add(place.join("plugin"), AddPlugin::new().mode(PluginMode::Production)) {
+    match store.plugins().add(script.mount.join("plugin"), AddPlugin::new().mode(PluginMode::Production)) {
         Err(error) if error.kind() != Kind::Exists => return Err(error),
         _ => {}
     }

@@ -99,7 +99,7 @@ fn strace(
     if let Some(injection) = injection {
         command.args(["-e", &format!("inject={injection}")]);
     }
-    let ended = Errand::start(Some(command), &dir.join("place"), seed)?.end()?;
+    let ended = Errand::start(Some(command), dir, &dir.join("place"), seed)?.end()?;
     Ok((ended, fs::read_to_string(trace)?))
 }
 
@@ -134,7 +134,7 @@ pub(crate) fn fill_disks(
             // From nothing at all to more than an errand needs.
             let room = if n % 3 == 0 { random.below(256 << 10) } else { random.below(12 << 20) };
             let seed = random.next();
-            fill_once(mount, room, seed, endings).with_context(|| {
+            fill_once(dir, mount, room, seed, endings).with_context(|| {
                 format!(
                     "with {room} bytes of room on {}, seed {seed}",
                     kind.map_or("tmpfs", FileSystem::name)
@@ -145,7 +145,7 @@ pub(crate) fn fill_disks(
     Ok(all)
 }
 
-fn fill_once(mount: &Path, room: u64, seed: u64, endings: &mut Endings) -> anyhow::Result<()> {
+fn fill_once(dir: &Path, mount: &Path, room: u64, seed: u64, endings: &mut Endings) -> anyhow::Result<()> {
     let place = mount.join("place");
     fs::create_dir_all(&place)?;
     let filler = mount.join("filler");
@@ -160,7 +160,7 @@ fn fill_once(mount: &Path, room: u64, seed: u64, endings: &mut Endings) -> anyho
             }
         }
     }
-    let mut run = Errand::start(None, &place, seed)?;
+    let mut run = Errand::start(None, dir, &place, seed)?;
     run.make_room_after = Some(filler.clone());
     let ended = run.end()?;
     let _ = fs::remove_file(&filler);
@@ -202,13 +202,12 @@ struct Ended {
 }
 
 impl Errand {
-    fn start(through: Option<Command>, place: &Path, seed: u64) -> anyhow::Result<Self> {
+    fn start(through: Option<Command>, dir: &Path, place: &Path, seed: u64) -> anyhow::Result<Self> {
         if place.exists() {
             fs::remove_dir_all(place)?;
         }
         fs::create_dir_all(place)?;
-        // On a full disk it may be missing, which is told, too.
-        let _ = errand::write_plugin(place);
+        errand::write_plugin(dir)?;
         let program = env::current_exe()?;
         let mut command = match through {
             Some(mut command) => {
@@ -217,7 +216,8 @@ impl Errand {
             }
             None => Command::new(program),
         };
-        command.args(["power", "--part", "errand", "--seed", &seed.to_string(), "--place"]).arg(place);
+        command.args(["power", "--part", "errand", "--seed", &seed.to_string()]);
+        command.args([Path::new("--place"), place, Path::new("--mount"), dir]);
         let process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         Ok(Self { process, place: place.to_owned(), make_room_after: None })
     }

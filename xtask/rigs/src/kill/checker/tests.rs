@@ -19,7 +19,9 @@ struct World {
 impl World {
     fn new() -> Self {
         let histories = (0..6).map(|process| History { process, records: Vec::new() }).collect();
-        Self { histories, truth: Truth::default(), time: 0, state: [0; KEYS] }
+        // Nobody follows, unless a test says so.
+        let truth = Truth { followed_from: u64::MAX, ..Truth::default() };
+        Self { histories, truth, time: 0, state: [0; KEYS] }
     }
 
     fn note(&mut self, process: u32, event: Event) {
