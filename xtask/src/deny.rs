@@ -18,7 +18,7 @@ const VERSION: &str = "0.20.2";
 /// Checks every workspace of the repository.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let program = find_or_install(workspace)?;
-    for manifest in ["Cargo.toml", crate::fuzz::MANIFEST, crate::peers::MANIFEST] {
+    for manifest in ["Cargo.toml", crate::fuzz::MANIFEST, crate::peers::MANIFEST, crate::rigs::MANIFEST] {
         let mut command = Command::new(&program);
         command.stdin(Stdio::null()).arg("--manifest-path").arg(workspace.path(manifest));
         command.arg("--config").arg(workspace.path("deny.toml"));

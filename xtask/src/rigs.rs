@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -19,11 +20,28 @@ pub(crate) struct Arguments {
     arguments: Vec<OsString>,
 }
 
+/// Those that the gate runs, with a fixed seed and briefly.
+const SMOKED: [&str; 1] = ["crash"];
+
 /// Builds the rigs and runs one.
 pub(crate) fn run(workspace: &Workspace, rig: &str, arguments: &Arguments) -> Result<()> {
-    let mut command = workspace.cargo("run");
+    let mut command = command(workspace, "run")?;
+    workspace::run(command.args(["--quiet", "--"]).arg(rig).args(&arguments.arguments))
+}
+
+/// Tests the rigs themselves, and runs each of them briefly.
+pub(crate) fn smoke(workspace: &Workspace) -> Result<()> {
+    workspace::run(&mut command(workspace, "test")?)?;
+    for rig in SMOKED {
+        run(workspace, rig, &Arguments { arguments: vec!["--smoke".into()] })?;
+    }
+    Ok(())
+}
+
+fn command(workspace: &Workspace, subcommand: &str) -> Result<Command> {
+    let mut command = workspace.cargo(subcommand);
     // Files among the arguments are meant from where the user stands.
     command.current_dir(env::current_dir().context("the current directory is gone")?);
-    command.args(["--release", "--quiet", "--manifest-path"]).arg(workspace.path(MANIFEST));
-    workspace::run(command.arg("--").arg(rig).args(&arguments.arguments))
+    command.args(["--release", "--manifest-path"]).arg(workspace.path(MANIFEST));
+    Ok(command)
 }

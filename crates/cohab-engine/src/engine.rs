@@ -535,7 +535,7 @@ impl Drop for Unlocking {
 /// Those versions do not see the range locks of the multi-process mode: on Linux they would open a file that a
 /// writer has open, commit, and lose the commit. The lock is released when the file is dropped.
 fn lock_out_old_versions(path: &Path, file: &File) -> Result<()> {
-    match file.try_lock() {
+    match cohab_fs::uninterrupted(|| file.try_lock()) {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => Err(Error::Locked(path.to_owned())),
         // A file system without locks refuses redb's own range locks in a moment, with a better reason.

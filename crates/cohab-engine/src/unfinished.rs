@@ -18,10 +18,12 @@ pub(crate) fn is_unfinished(mut file: &File) -> io::Result<bool> {
     let mut offset = 0;
     file.rewind()?;
     loop {
-        let read = file.read(&mut piece)?;
-        if read == 0 {
-            return Ok(offset > 0);
-        }
+        let read = match file.read(&mut piece) {
+            Ok(0) => return Ok(offset > 0),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
         let within = |bytes: usize| bytes.saturating_sub(offset).min(read);
         if piece[..within(MAGIC_BYTES)]
             .iter()

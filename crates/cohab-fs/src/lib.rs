@@ -44,7 +44,7 @@ macro_rules! planted {
 mod file_system;
 pub mod fork;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -311,6 +311,17 @@ impl TempDir {
     }
 }
 
+/// Tries a lock, again for as long as a signal comes in between: on FUSE and network file systems even a lock that is
+/// only tried waits for an answer, and to be interrupted in that says nothing about the lock.
+pub fn uninterrupted(mut attempt: impl FnMut() -> Result<(), TryLockError>) -> Result<(), TryLockError> {
+    loop {
+        match attempt() {
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
 /// Makes the names in a directory durable: a file that was created or renamed is there after a power cut.
 pub fn sync_dir(path: &Path) -> Result<()> {
     if cfg!(unix) && !planted!(NamesNotSynced) {
@@ -333,6 +344,20 @@ mod tests {
 
     fn refusal<T>(result: Result<T>) -> String {
         result.err().expect("should be refused").to_string()
+    }
+
+    /// Opening a store for writing failed with "interrupted system call" where a signal came in between, and a name's lock was
+    /// reported as broken. Nothing is wrong then: the call only has to be made again.
+    #[test]
+    fn a_signal_is_no_answer_about_a_lock() {
+        let mut answers = vec![
+            Err(TryLockError::WouldBlock),
+            Err(TryLockError::Error(io::ErrorKind::Interrupted.into())),
+            Err(TryLockError::Error(io::ErrorKind::Interrupted.into())),
+        ];
+        let answer = uninterrupted(|| answers.pop().expect("asked no further"));
+        assert!(matches!(answer, Err(TryLockError::WouldBlock)));
+        assert!(answers.is_empty());
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl LockFile {
     /// The answer may be out of date when it arrives.
     pub fn is_held(&self) -> bool {
         let Ok(file) = cohab_fs::open(&self.lock, Access::Read) else { return false };
-        match file.try_lock_shared() {
+        match cohab_fs::uninterrupted(|| file.try_lock_shared()) {
             Ok(()) => {
                 // By name: a process that is being started has a copy of the descriptor.
                 let _ = file.unlock();

@@ -48,12 +48,12 @@ fn look_once(file: &File, list: &List) -> io::Result<Option<Sight>> {
 fn tried(file: &File) -> io::Result<Option<Sight>> {
     let held = |mode| Ok(Some(Sight { mode, pids: Vec::new() }));
     // Shared first: that does not get into the way of others who look or share.
-    match file.try_lock_shared() {
+    match cohab_fs::uninterrupted(|| file.try_lock_shared()) {
         Err(TryLockError::WouldBlock) => return held(Mode::Exclusive),
         tried => tried?,
     }
     file.unlock()?;
-    match file.try_lock() {
+    match cohab_fs::uninterrupted(|| file.try_lock()) {
         Err(TryLockError::WouldBlock) => held(Mode::Shared),
         tried => {
             tried?;

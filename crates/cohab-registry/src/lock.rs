@@ -35,7 +35,7 @@ pub(crate) fn look(path: &Path) -> Result<Life> {
         Err(error) => return Err(error.into()),
     };
     // Shared, so that two who look at the same time do not take each other for the instance.
-    match file.try_lock_shared() {
+    match cohab_fs::uninterrupted(|| file.try_lock_shared()) {
         Ok(()) => {
             // Not left to closing: a process that is being started has a copy of the descriptor for a moment.
             let _ = file.unlock();
@@ -70,7 +70,7 @@ impl Claim {
             let file = cohab_fs::open(path, Access::Create)?;
             // Before it is locked, so that no forked child can have the lock.
             let released = fork::release_in_child(&file);
-            match file.try_lock() {
+            match cohab_fs::uninterrupted(|| file.try_lock()) {
                 // Otherwise a reaper has removed the file after it was opened, and a lock on it means nothing.
                 Ok(()) if still_names(path, &file)? => {
                     return Ok(Some(Self { _released: released, file, path: path.to_owned() }));

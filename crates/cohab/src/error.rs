@@ -200,16 +200,23 @@ impl Error {
         Self::new(Kind::Aborted, "the transaction was given up").source(reason)
     }
 
-    /// Tells several callers of one failure; the cause goes into the message, because it cannot be shared.
+    /// Tells several callers of one failure, with all of its causes.
     pub(crate) fn duplicate(&self) -> Self {
-        let message = match &self.0.source {
-            Some(source) => format!("{}: {source}", self.0.message),
-            None => self.0.message.clone(),
-        };
-        let mut error = Self::new(self.0.kind, message);
-        error.0.hint.clone_from(&self.0.hint);
-        error.0.holder.clone_from(&self.0.holder);
-        error
+        let Inner { kind, message, hint, holder, refusals, oldest, source } = &*self.0;
+        let mut error = Self::new(*kind, message.clone());
+        error.0.hint.clone_from(hint);
+        error.0.holder.clone_from(holder);
+        error.0.refusals.clone_from(refusals);
+        error.0.oldest = *oldest;
+        let Some(source) = source else { return error };
+        if let Some(own) = source.downcast_ref::<Self>() {
+            return error.source(own.duplicate());
+        }
+        match source.downcast_ref::<std::io::Error>() {
+            Some(system) => error.source(copy_of(system)),
+            // What cannot be copied can still be quoted.
+            None => error.source(source.to_string()),
+        }
     }
 
     /// Puts another message in place of the usual one.

@@ -37,7 +37,7 @@ pub(crate) struct Arguments {
     /// Tries a part of the scripted session and a few random ones, as the gate does.
     #[arg(long, conflicts_with_all = ["images", "seconds", "seed", "session"])]
     smoke: bool,
-    /// Tries so many images of random sessions.
+    /// Tries so many images of random sessions, and to the end of the last of them.
     #[arg(long, default_value_t = 20_000, value_name = "NUMBER")]
     images: u64,
     /// Tries random sessions for so long at most.
@@ -72,16 +72,30 @@ const STEPS: usize = 40;
 /// How many images are made of a random session at each of its points.
 const PER_POINT: usize = 12;
 
+/// How many images of random sessions the gate tries.
+const SMOKE_IMAGES: u64 = 2500;
+
+/// After how many sessions it is said how far it has come.
+const PROGRESS_SESSIONS: u64 = 10;
+
 /// How long an image may take to be looked at.
 const IMAGE_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// Which choices are tried at a point.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Choices {
-    /// Those of the list; at one in so many points.
-    Every { one_in: usize },
+    /// Those of the list.
+    Every,
     /// So many random ones.
     Random(usize),
+}
+
+/// What is tried of a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Part {
+    choices: Choices,
+    /// At one in so many points.
+    one_in: usize,
 }
 
 /// What was covered.
@@ -111,25 +125,36 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let begin = Instant::now();
     let rig = Rig { arguments };
     if let Some(seed) = arguments.session {
-        let choices = if seed == SCRIPTED { Choices::Every { one_in: 1 } } else { Choices::Random(40) };
-        let covered = rig.session(seed, choices, u64::MAX)?;
+        let choices = if seed == SCRIPTED { Choices::Every } else { Choices::Random(40) };
+        let covered = rig.session(seed, Part { choices, one_in: 1 })?;
         print(&[("session", covered)], begin.elapsed());
         return Ok(());
     }
     let mut report = Vec::new();
     if !arguments.random_only {
-        let one_in = if arguments.smoke { 16 } else { 1 };
-        report.push(("scripted", rig.session(SCRIPTED, Choices::Every { one_in }, u64::MAX)?));
+        let one_in = if arguments.smoke { 32 } else { 1 };
+        report.push(("scripted", rig.session(SCRIPTED, Part { choices: Choices::Every, one_in })?));
     }
-    let (images, seconds) =
-        if arguments.smoke { (u64::MAX, Some(20)) } else { (arguments.images, arguments.seconds) };
+    let part = Part {
+        choices: Choices::Random(if arguments.smoke { 2 } else { PER_POINT }),
+        one_in: if arguments.smoke { 8 } else { 1 },
+    };
+    let images = if arguments.smoke { SMOKE_IMAGES } else { arguments.images };
     let (mut random, begin_random) = (Covered::default(), Instant::now());
     for seed in arguments.seed.. {
-        let is_over = seconds.is_some_and(|seconds| begin_random.elapsed().as_secs() >= seconds);
+        let is_over = arguments.seconds.is_some_and(|seconds| begin_random.elapsed().as_secs() >= seconds);
         if is_over || random.images >= images {
             break;
         }
-        random.add(rig.session(seed, Choices::Random(PER_POINT), images - random.images)?);
+        random.add(rig.session(seed, part)?);
+        if random.sessions.is_multiple_of(PROGRESS_SESSIONS) {
+            eprintln!(
+                "{} sessions, {} images in {:.0} s",
+                random.sessions,
+                random.images,
+                begin.elapsed().as_secs_f64()
+            );
+        }
     }
     report.push(("random", random));
     print(&report, begin.elapsed());
@@ -142,7 +167,7 @@ struct Rig<'a> {
 
 impl Rig<'_> {
     /// Records a session and tries its points.
-    fn session(&self, seed: u64, choices: Choices, images: u64) -> Result<Covered> {
+    fn session(&self, seed: u64, part: Part) -> Result<Covered> {
         let steps = if seed == SCRIPTED { Ok(&SCRIPT[..]) } else { Err(STEPS) };
         let recorded = record(seed, steps, &self.arguments.dir)
             .with_context(|| format!("session {seed} does not run"))?;
@@ -151,7 +176,7 @@ impl Rig<'_> {
         let done = thread::scope(|scope| {
             let work = |job| {
                 let recorded = &recorded;
-                move || self.try_points(seed, recorded, choices, (job, jobs), images.div_ceil(jobs as u64))
+                move || self.try_points(seed, recorded, part, (job, jobs))
             };
             let threads: Vec<_> = (0..jobs).map(|job| scope.spawn(work(job))).collect();
             threads.into_iter().map(|thread| thread.join().expect("panics are caught")).collect::<Vec<_>>()
@@ -168,9 +193,8 @@ impl Rig<'_> {
         &self,
         seed: u64,
         recorded: &Recorded,
-        choices: Choices,
+        part: Part,
         (job, jobs): (usize, usize),
-        images: u64,
     ) -> Result<Covered> {
         let mut covered = Covered::default();
         let mut disk = Disk::new(&recorded.ops);
@@ -189,18 +213,13 @@ impl Rig<'_> {
             }
             point += usize::from(op.is_point());
             let is_wanted = self.arguments.point.is_none_or(|wanted| wanted == index);
-            let of_list = if let Choices::Every { one_in } = choices { one_in } else { 1 };
-            if !is_wanted
-                || point % jobs != job
-                || !(point / jobs).is_multiple_of(of_list)
-                || covered.images >= images
-            {
+            if !is_wanted || point % jobs != job || !(point / jobs).is_multiple_of(part.one_in) {
                 continue;
             }
             // Each point draws for itself, so that one can be repeated alone.
             let mut random = Random::new(seed << 32 ^ index as u64);
-            let survivals = match choices {
-                Choices::Every { .. } => Survival::every(disk.pending(), disk.last_sectors()),
+            let survivals = match part.choices {
+                Choices::Every => Survival::every(disk.pending(), disk.last_sectors()),
                 Choices::Random(count) => {
                     (0..count).map(|_| Survival::random(&mut random, disk.pending())).collect()
                 }

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 
 use crate::report::Report;
 use crate::workspace::{self, Workspace, run};
-use crate::{deny, fuzz, peers, plugins};
+use crate::{deny, fuzz, peers, plugins, rigs};
 
 /// A step of the gate, in the order in which they run: what is cheap and fails often comes first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -33,6 +33,8 @@ pub(crate) enum Step {
     Package,
     /// The fuzz targets build and survive a few seconds each.
     Fuzz,
+    /// The rigs attack a store, briefly.
+    Rigs,
     /// The benchmarks run.
     Bench,
 }
@@ -65,6 +67,7 @@ impl Step {
             Self::Deny => deny::run(workspace),
             Self::Package => package(workspace),
             Self::Fuzz => fuzz::smoke(workspace),
+            Self::Rigs => rigs::smoke(workspace),
             Self::Bench => bench(workspace),
         }
     }
@@ -72,7 +75,7 @@ impl Step {
 
 /// The workspaces that hang off the main one, which cargo's `--workspace` does not reach.
 fn others() -> impl Iterator<Item = &'static str> {
-    [fuzz::MANIFEST, peers::MANIFEST].into_iter().chain(plugins::MANIFESTS)
+    [fuzz::MANIFEST, peers::MANIFEST, rigs::MANIFEST].into_iter().chain(plugins::MANIFESTS)
 }
 
 fn fmt(workspace: &Workspace) -> Result<()> {

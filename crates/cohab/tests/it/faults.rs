@@ -114,3 +114,19 @@ fn a_group_whose_commit_fails_fails_as_a_whole() -> Result<()> {
     assert_eq!(store.write(|tx| tx.put("n", "k", "v"))?.version, version.next());
     Ok(())
 }
+
+/// A batch whose commit failed was told "access to the store's file failed", and not why: each of its group got a copy of the
+/// error, and a copy kept the first cause alone. The full disk behind it is what the caller can do something about.
+#[test]
+fn everyone_of_a_group_is_told_what_the_system_said() -> Result<()> {
+    let scratch = Scratch::new();
+    let (store, faults) = failing(&scratch)?;
+    faults.fail_write(0, Failure::ForEver);
+    let batch = || cohab::Batch::new().put(&"n".parse().expect("is a name"), "k", "v");
+    let error = store.submit(batch()).expect_err("the disk is full");
+    assert_eq!(error.kind(), Kind::CommitUnknown);
+    let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+    let told = causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>()).next();
+    assert_eq!(told.map(std::io::Error::kind), Some(std::io::ErrorKind::StorageFull), "{error:?}");
+    Ok(())
+}
