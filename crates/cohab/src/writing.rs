@@ -61,8 +61,8 @@ impl Writing {
         // What the last writer left behind may be visible without being durable.
         engine.sync()?;
         let fence = directory.fence();
-        let last = root.epoch.get();
-        let epoch = Epoch::new(if planted!(EpochKept) && last > 0 { last } else { fence.advance(last)? });
+        let (last, kept) = (root.epoch.get(), planted!(EpochKept) && fence.current()? > 0);
+        let epoch = Epoch::new(if kept { fence.current()? } else { fence.advance(last)? });
         let fence = fence.open()?;
         let directory = directory.clone();
         let lock = Mutex::new(Some(lock));
