@@ -9,6 +9,7 @@
 
 mod disk;
 mod inspection;
+mod past;
 mod promise;
 mod session;
 mod state;

@@ -8,6 +8,7 @@ use cohab::{Follower, LockMode, Role, Snapshot, Store, Version, Wait};
 
 use crate::random::Random;
 
+use super::past::{check_kept, check_rewritten, check_watch};
 use super::promise::{Promises, Which};
 use super::session::{REPLICA, STORE};
 use super::state::{States, state};
@@ -124,6 +125,8 @@ impl Inspection<'_> {
         let version = self.compare(which, &snapshot, seen)?;
         if random.one_in(4) {
             self.compare_past(which, &snapshot, random, seen)?;
+            check_kept(&snapshot).with_context(|| format!("{which}: what is kept"))?;
+            check_watch(&store).with_context(|| format!("{which}: watching"))?;
         }
         drop(snapshot);
         if random.one_in(2) {
@@ -227,6 +230,11 @@ impl Inspection<'_> {
                 state(&ours)?.shared == state(&theirs)?.shared,
                 "{which}: it does not come to hold what its source does"
             );
+            drop((ours, theirs, follower));
+            if random.one_in(4) {
+                check_rewritten(&self.path(STORE), &self.path(which))
+                    .with_context(|| format!("{which}: another past"))?;
+            }
         }
         Ok(())
     }

@@ -340,9 +340,15 @@ impl Session {
                 self.committed(version);
             }
             Step::Group => {
-                let batches = (0..3).map(|_| self.batch(random)).collect::<Result<Vec<_>>>()?;
+                let mut batches = (0..4).map(|_| self.batch(random)).collect::<Result<Vec<_>>>()?;
+                // One that is refused, among those that are not.
+                let refused = std::mem::take(&mut batches[2]);
+                batches[2] = refused.expect(Precondition::StoreVersion(Version::ZERO));
                 thread::scope(|scope| {
-                    let submit = |batch| store.submit(batch).map(|version| self.committed(version));
+                    let submit = |batch| match store.submit(batch) {
+                        Err(error) if error.kind() == Kind::Conflict => Ok(()),
+                        submitted => submitted.map(|version| self.committed(version)),
+                    };
                     let threads: Vec<_> =
                         batches.into_iter().map(|batch| scope.spawn(move || submit(batch))).collect();
                     threads.into_iter().try_for_each(|thread| thread.join().expect("does not panic"))
