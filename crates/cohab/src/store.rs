@@ -359,7 +359,7 @@ impl Inner {
     pub(crate) fn submit(&self, batch: Batch) -> Result<Version> {
         self.check_process()?;
         batch.check()?;
-        self.queue.submit(batch, |batches| commit::run_group(self, batches))
+        self.queue.submit(batch, |batches| commit::run_group(self, batches))?
     }
 
     pub(crate) fn role(&self) -> Role {
