@@ -8,12 +8,16 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "tasks report to whoever runs them")]
 
 mod ci;
+mod coverage;
 mod deny;
 mod fuzz;
+mod mutants;
 mod peers;
 mod plugins;
 mod report;
 mod rigs;
+mod sanitize;
+mod tools;
 mod workspace;
 
 use std::ffi::OsString;
@@ -46,6 +50,12 @@ enum Task {
     Power(rigs::Arguments),
     /// Runs everything at once for a long time, and watches what grows.
     Soak(rigs::Arguments),
+    /// Runs tests under AddressSanitizer, and under Miri and ThreadSanitizer where there are such.
+    Sanitize(sanitize::Arguments),
+    /// Measures which lines the tests reach.
+    Coverage(coverage::Arguments),
+    /// Breaks the code in every small way and looks whether a test notices.
+    Mutants(mutants::Arguments),
     /// Builds the WebAssembly plugins from their sources, and runs the host's suite against them.
     Plugins(plugins::Arguments),
 }
@@ -62,6 +72,9 @@ enum Bench {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = coverage::wrapped_compiler() {
+        return code;
+    }
     match run(Task::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -83,6 +96,9 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Kill(arguments) => rigs::run(&workspace, "kill", &arguments),
         Task::Power(arguments) => rigs::run(&workspace, "power", &arguments),
         Task::Soak(arguments) => rigs::run(&workspace, "soak", &arguments),
+        Task::Sanitize(arguments) => sanitize::run(&workspace, &arguments),
+        Task::Coverage(arguments) => coverage::run(&workspace, &arguments),
+        Task::Mutants(arguments) => mutants::run(&workspace, &arguments),
         Task::Plugins(arguments) => plugins::run(&workspace, &arguments),
     }
 }

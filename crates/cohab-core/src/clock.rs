@@ -79,6 +79,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn time_that_went_backwards_is_no_time() {
+        let at = Timestamp::from_micros;
+        assert_eq!(at(7).since(at(2)), Duration::from_micros(5));
+        assert_eq!(at(2).since(at(7)), Duration::ZERO);
+        assert_eq!(at(7).as_micros(), 7);
+    }
+
+    #[test]
+    fn the_machines_clock_is_past_the_year_2020() {
+        assert!(SystemClock.now().to_string().as_str() > "2020");
+        assert!(SystemClock.now().to_string().as_str() < "9999");
+    }
+
+    #[test]
     fn timestamps_read_as_rfc_3339() {
         let check = |seconds: u64, text: &str| {
             assert_eq!(Timestamp::from_micros(seconds * 1_000_000).to_string(), text);
@@ -87,5 +101,12 @@ mod tests {
         check(951_782_400, "2000-02-29T00:00:00Z");
         check(1_767_225_599, "2025-12-31T23:59:59Z");
         check(4_107_542_400, "2100-03-01T00:00:00Z");
+        check(4_107_542_399, "2100-02-28T23:59:59Z");
+        check(13_574_563_200, "2400-02-29T00:00:00Z");
+        check(13_574_649_600, "2400-03-01T00:00:00Z");
+        check(1_704_067_199, "2023-12-31T23:59:59Z");
+        check(1_704_067_200, "2024-01-01T00:00:00Z");
+        check(1_713_186_245, "2024-04-15T13:04:05Z");
+        check(1_730_419_200, "2024-11-01T00:00:00Z");
     }
 }

@@ -42,3 +42,45 @@ impl Contents {
         self.digest.remove(key, value);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(pairs: &[(&[u8], &[u8])]) -> Contents {
+        let mut contents = Contents::EMPTY;
+        pairs.iter().for_each(|(key, value)| contents.add(key, value));
+        contents
+    }
+
+    #[test]
+    fn pairs_are_counted_in_and_out() {
+        let mut contents = counted(&[(b"a", b"1234"), (b"bc", b"")]);
+        assert_eq!((contents.keys, contents.bytes), (2, 7));
+        contents.remove(b"a", b"1234");
+        assert_eq!(contents, counted(&[(b"bc", b"")]));
+        contents.remove(b"bc", b"");
+        assert_eq!(contents, Contents::EMPTY);
+    }
+
+    #[test]
+    fn counts_that_damage_made_wrong_stay_at_zero() {
+        let mut contents = Contents::EMPTY;
+        contents.remove(b"key", b"value");
+        assert_eq!((contents.keys, contents.bytes), (0, 0));
+    }
+
+    #[test]
+    fn what_is_the_same_is_decided_by_everything_but_the_version() {
+        let one = counted(&[(b"k", b"v")]);
+        assert!(one.is_same_as(&Contents { data_version: Version::new(9), ..one }));
+        let others = [
+            Contents { keys: 2, ..one },
+            Contents { bytes: 3, ..one },
+            Contents { digest: Digest::EMPTY, ..one },
+        ];
+        for other in others {
+            assert!(!one.is_same_as(&other), "{other:?}");
+        }
+    }
+}

@@ -95,6 +95,28 @@ mod tests {
         assert!("+84582f5c8fe2c1351ad8f295ea71283".parse::<Digest>().is_err());
     }
 
+    #[test]
+    fn the_digest_of_two_sets_is_the_sum_of_theirs() {
+        let mut both = Digest::EMPTY;
+        let [first, second] = [b"a", b"b"].map(|key| {
+            let mut digest = Digest::EMPTY;
+            digest.add(key, b"value");
+            both.add(key, b"value");
+            digest
+        });
+        assert_eq!(first.combine(second), both);
+        assert_eq!(format!("{first:?}"), first.to_string());
+    }
+
+    #[test]
+    fn what_is_no_digest_is_refused() {
+        for text in ["", "00", &"0".repeat(31), &"0".repeat(33), &"g".repeat(32)] {
+            let refused = text.parse::<Digest>().expect_err(text);
+            assert_eq!(refused.to_string(), format!("digest {text:?} is not 32 hexadecimal digits"));
+        }
+        assert_eq!("0".repeat(32).parse(), Ok(Digest::EMPTY));
+    }
+
     proptest! {
         #[test]
         fn kept_step_by_step_it_equals_one_made_from_the_final_set(

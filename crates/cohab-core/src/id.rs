@@ -109,3 +109,35 @@ impl fmt::Debug for NamespaceId {
         write!(f, "ns{}", self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_survive_their_text_form() {
+        let (store, instance) = (StoreId::generate(), InstanceId::generate());
+        assert_eq!(store.to_string().parse(), Ok(store));
+        assert_eq!(instance.to_string().parse(), Ok(instance));
+        assert_eq!(store.to_string().len(), 36);
+        let refused = "nonsense".parse::<StoreId>().expect_err("is no uuid");
+        assert_eq!(refused.to_string(), "\"nonsense\" is not a uuid");
+    }
+
+    #[test]
+    fn identities_are_fresh_and_those_of_instances_sort_by_their_age() {
+        assert_ne!(StoreId::generate(), StoreId::generate());
+        let earlier = InstanceId::generate();
+        assert!(earlier < InstanceId::generate());
+    }
+
+    #[test]
+    fn identities_of_namespaces_are_numbers_that_are_used_up() {
+        let id = NamespaceId::new(0x0102_0304);
+        assert_eq!((id.get(), id.to_be_bytes()), (0x0102_0304, [1, 2, 3, 4]));
+        assert_eq!(NamespaceId::from_be_bytes([1, 2, 3, 4]), id);
+        assert_eq!(NamespaceId::FIRST.checked_next(), Some(NamespaceId::new(2)));
+        assert_eq!(NamespaceId::new(u32::MAX).checked_next(), None);
+        assert_eq!((id.to_string(), format!("{id:?}")), ("16909060".to_owned(), "ns16909060".to_owned()));
+    }
+}

@@ -195,6 +195,41 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_the_same_in_every_form() {
+        let name = Name::new("team/flags").expect("is a name");
+        assert_eq!((name.as_str(), name.as_bytes()), ("team/flags", &b"team/flags"[..]));
+        assert_eq!((name.to_string(), format!("{name:?}")), ("team/flags".into(), "\"team/flags\"".into()));
+        assert_eq!((name.as_ref(), Borrow::<str>::borrow(&name)), ("team/flags", "team/flags"));
+        assert_eq!("team/flags".parse(), Ok(name.clone()));
+        assert_eq!(Name::try_from("team/flags"), Ok(name.clone()));
+        assert_eq!(Name::try_from(&name), Ok(name.clone()));
+        assert_eq!(Name::try_from(String::from(name.clone())), Ok(name.clone()));
+        assert_eq!(Name::from_bytes(b"team/flags"), Ok(name));
+    }
+
+    /// Applications do not give reserved names, and read them back where cohab has given them.
+    #[test]
+    fn reserved_names_are_found_and_not_given() {
+        let name = Name::any("_plugins").expect("may be looked up");
+        assert!(name.is_reserved());
+        assert!(!Name::any("a/_b").expect("is a name").is_reserved());
+        assert_eq!(Name::try_from("_plugins".to_owned()), Ok(name.clone()));
+        assert_eq!(Name::from_bytes(b"_plugins"), Ok(name));
+        let refused = Err(NameError::Reserved("_plugins".into()));
+        assert_eq!(Name::new("_plugins"), refused);
+        assert_eq!("_plugins".parse::<Name>(), refused);
+        assert_eq!(Name::try_from("_plugins"), refused);
+    }
+
+    #[test]
+    fn a_refusal_shows_no_more_than_the_beginning() {
+        let refused = Name::new("n".repeat(1000)).expect_err("is too long");
+        assert_eq!(refused, NameError::TooLong { start: "n".repeat(32), bytes: 1000 });
+        let refused = Name::from_bytes(&[0xFF; 1000]).expect_err("is no text");
+        assert_eq!(refused, NameError::NotUtf8("\u{FFFD}".repeat(NAME_BYTES_MAX)));
+    }
+
+    #[test]
     fn names_that_are_refused_say_why() {
         let check = |text: &str, why: &str| {
             let message = Name::new(text).expect_err(text).to_string();
@@ -214,7 +249,10 @@ mod tests {
         check("a\nb", r"'\n'");
         check("a\u{7f}", r"'\u{7f}'");
         check("a\\b", "'\\\\'");
-        check("a\u{202e}b", "holds");
+        for invisible in ['\u{200b}', '\u{200f}', '\u{2028}', '\u{202e}', '\u{2060}', '\u{206f}', '\u{feff}']
+        {
+            check(&format!("a{invisible}b"), "holds");
+        }
         check("_meta", "reserved");
         assert!(matches!(Name::from_bytes(b"a\xff"), Err(NameError::NotUtf8(_))));
     }

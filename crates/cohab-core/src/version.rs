@@ -121,6 +121,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn versions_and_epochs_count() {
+        let (version, epoch) = (Version::new(41), Epoch::new(41));
+        assert_eq!((version.next().get(), epoch.next().get()), (42, 42));
+        assert_eq!((version.to_string(), format!("{version:?}")), ("41".to_owned(), "v41".to_owned()));
+        assert_eq!(epoch.to_string(), "41");
+        assert_eq!((Version::ZERO.get(), Epoch::ZERO.get()), (0, 0));
+        assert_eq!(Epoch::new(u64::MAX).next(), Epoch::new(u64::MAX), "nobody follows the last");
+    }
+
+    #[test]
     fn a_token_survives_its_text_form() {
         let token = Token { store: StoreId::generate(), version: Version::new(42) };
         assert_eq!(token.to_string().parse(), Ok(token));

@@ -69,3 +69,38 @@ impl ChainBuilder {
         Chain(*self.0.finalize().as_bytes())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chain_is_the_one_written_in_the_format_document() {
+        let chain = Chain::START.extend([b"ab", b"cd"]);
+        // BLAKE3 over the chain before, and each chunk behind its length in eight bytes, little endian.
+        let mut bytes = vec![0; 32];
+        for chunk in [b"ab", b"cd"] {
+            bytes.extend_from_slice(&[2, 0, 0, 0, 0, 0, 0, 0]);
+            bytes.extend_from_slice(chunk);
+        }
+        let hash = blake3::hash(&bytes);
+        assert_eq!(chain.to_bytes(), *hash.as_bytes());
+        assert_eq!(Chain::from_bytes(chain.to_bytes()), chain);
+        assert_eq!((chain.to_string(), format!("{chain:?}")), (hash.to_string(), hash.to_string()));
+    }
+
+    #[test]
+    fn each_piece_of_the_past_makes_another_chain() {
+        let chain = Chain::START.extend([b"ab"]);
+        let others = [
+            Chain::START,
+            Chain::START.extend([b"ac"]),
+            Chain::START.extend([b"a", b"b"]),
+            Chain::START.extend([&b"ab"[..], b""]),
+            chain.extend([b"ab"]),
+        ];
+        for other in others {
+            assert_ne!(other, chain);
+        }
+    }
+}

@@ -251,6 +251,151 @@ mod tests {
 
     type Model = BTreeMap<u8, u8>;
 
+    const FIRST: NamespaceId = NamespaceId::FIRST;
+    const OTHER: NamespaceId = NamespaceId::new(2);
+
+    /// Feeds it with changes of both namespaces, at versions from 7 on.
+    fn fed(mut net: Net, items: &[Item<'_>]) -> Net {
+        for (version, item) in (7..).zip(items) {
+            net.add(Version::new(version), item);
+        }
+        net
+    }
+
+    fn insert<'a>(key: &'a [u8], value: &'a [u8]) -> Item<'a> {
+        Item::Change(Change::Insert { key, value })
+    }
+
+    fn update<'a>(key: &'a [u8], before: &'a [u8], value: &'a [u8]) -> Item<'a> {
+        Item::Change(Change::Update { key, before, before_version: Version::new(3), value })
+    }
+
+    fn delete<'a>(key: &'a [u8], before: &'a [u8]) -> Item<'a> {
+        Item::Change(Change::Delete { key, before, before_version: Version::new(3) })
+    }
+
+    fn image(version: u64, value: &'static [u8]) -> Option<Image> {
+        Some(Image { version: Version::new(version), value: Bytes::from_static(value) })
+    }
+
+    #[test]
+    fn images_are_kept_of_the_sides_that_were_asked_for() {
+        let items = [Item::Namespace(FIRST), update(b"k", b"old", b"mid"), update(b"k", b"mid", b"new")];
+        let check = |sides, before, after| {
+            let net = fed(Net::new(sides), &items);
+            let change = net.namespace(FIRST).and_then(|namespace| namespace.change(b"k"));
+            let expected = NetChange { before: image(3, before), after: image(9, after) };
+            assert_eq!(change, Some(&expected), "{sides:?}");
+        };
+        check(Sides::Before, b"old", b"");
+        check(Sides::After, b"", b"new");
+        check(Sides::Both, b"old", b"new");
+    }
+
+    #[test]
+    fn its_memory_is_what_it_keeps_and_bounded() {
+        let inserted = [Item::Namespace(FIRST), insert(b"key", b"12345")];
+        let replaced = [&inserted[..], &[update(b"key", b"12345", b"1")]].concat();
+        let removed = [&inserted[..], &[delete(b"key", b"12345")]].concat();
+        let (before, after) = (Some(serde_bytes::Bytes::new(b"12")), Some(serde_bytes::Bytes::new(b"123")));
+        let record = [Item::Metadata { namespace: FIRST, before, after }];
+        let check = |sides, items: &[Item<'_>], bytes: u64| {
+            let net = fed(Net::new(sides).bytes_max(bytes), items);
+            assert_eq!((net.bytes(), net.is_over()), (bytes, false), "{sides:?} of {items:?}");
+            assert!(fed(Net::new(sides).bytes_max(bytes - 1), items).is_over());
+        };
+        check(Sides::Both, &inserted, ENTRY_BYTES + 3 + 5);
+        check(Sides::Before, &inserted, ENTRY_BYTES + 3);
+        check(Sides::After, &inserted, ENTRY_BYTES + 3 + 5);
+        check(Sides::Both, &replaced, ENTRY_BYTES + 3 + 1);
+        check(Sides::Both, &removed, ENTRY_BYTES + 3);
+        check(Sides::Both, &[Item::Namespace(FIRST), update(b"k", b"12", b"3")], ENTRY_BYTES + 1 + 2 + 1);
+        check(Sides::Both, &record, ENTRY_BYTES + 2 + 3);
+    }
+
+    #[test]
+    fn of_a_namespace_the_first_state_and_the_last_are_known() {
+        let bytes = |text: &'static str| Some(serde_bytes::Bytes::new(text.as_bytes()));
+        let contents = |keys: u64| {
+            let mut contents = Contents::EMPTY;
+            (0..keys).for_each(|key| contents.add(&key.to_be_bytes(), b"value"));
+            contents
+        };
+        let summary = |before, after| {
+            let (before, after) = (contents(before), contents(after));
+            Item::Summary(crate::Summary { namespace: FIRST, before, after })
+        };
+        let net = fed(
+            Net::new(Sides::Both),
+            &[
+                Item::Metadata { namespace: FIRST, before: bytes("a"), after: bytes("b") },
+                summary(1, 2),
+                Item::Metadata { namespace: FIRST, before: bytes("b"), after: bytes("c") },
+                summary(2, 3),
+                Item::Metadata { namespace: OTHER, before: None, after: bytes("x") },
+                Item::Metadata { namespace: OTHER, before: bytes("x"), after: None },
+                Item::Unrecorded { namespace: OTHER, changes: 5 },
+            ],
+        );
+        let [first, other] = [FIRST, OTHER].map(|id| net.namespace(id).expect("something happened to it"));
+        let record = |before: Option<&'static str>, after: Option<&'static str>| {
+            Some(NetRecord { before: before.map(Bytes::from), after: after.map(Bytes::from) })
+        };
+        assert_eq!(first.record, record(Some("a"), Some("c")));
+        assert_eq!(first.contents, Some((contents(1), contents(3))));
+        assert_eq!((first.is_new(), first.is_purged(), first.is_unrecorded), (false, false, false));
+        assert_eq!(other.record, record(None, None));
+        assert_eq!((other.is_new(), other.is_purged(), other.is_unrecorded), (true, true, true));
+        assert_eq!(other.contents, None);
+        assert_eq!(net.namespaces().map(|(id, _)| id).collect::<Vec<_>>(), [FIRST, OTHER]);
+        let untouched = NetNamespace::default();
+        assert_eq!((untouched.is_new(), untouched.is_purged()), (false, false));
+    }
+
+    #[test]
+    fn others_than_the_one_asked_for_are_left_out() {
+        let of = |namespace| {
+            let summary = crate::Summary { namespace, before: Contents::EMPTY, after: Contents::EMPTY };
+            [
+                Item::Namespace(namespace),
+                insert(b"k", b"v"),
+                Item::Metadata { namespace, before: None, after: None },
+                Item::Unrecorded { namespace, changes: 1 },
+                Item::Summary(summary),
+            ]
+        };
+        for skipped in 0..5 {
+            let mut net = Net::new(Sides::Both).only(FIRST);
+            for item in of(OTHER).iter().skip(skipped) {
+                net.add(Version::new(7), item);
+            }
+            assert_eq!((net.namespaces().count(), net.bytes()), (0, 0), "without the first {skipped}");
+        }
+        let net = fed(Net::new(Sides::Both).only(FIRST), &[of(FIRST), of(OTHER)].concat());
+        assert_eq!(net.namespaces().map(|(id, _)| id).collect::<Vec<_>>(), [FIRST]);
+        let first = net.namespace(FIRST).expect("something happened to it");
+        assert!(
+            first.len() == 1 && first.record.is_some() && first.contents.is_some() && first.is_unrecorded
+        );
+    }
+
+    #[test]
+    fn keys_are_there_once_and_in_order() {
+        let items = [Item::Namespace(FIRST), insert(b"c", b"1"), insert(b"a", b"2"), insert(b"b", b"3")];
+        let net = fed(Net::new(Sides::Both), &[&items[..], &[delete(b"a", b"2")]].concat());
+        let namespace = net.namespace(FIRST).expect("something happened to it");
+        let keys: Vec<_> = namespace.changes().map(|(key, _)| key).collect();
+        assert_eq!(keys, [b"a", b"b", b"c"]);
+        assert_eq!((namespace.len(), namespace.is_empty()), (3, false));
+        let undone: Vec<_> = namespace.changes().map(|(_, change)| change.is_undone()).collect();
+        assert_eq!(undone, [true, false, false], "one was added and removed again");
+        let bounds = (std::ops::Bound::Excluded(&b"a"[..]), std::ops::Bound::Included(&b"b"[..]));
+        assert_eq!(namespace.range(bounds).map(|(key, _)| &**key).collect::<Vec<_>>(), [b"b"]);
+        assert_eq!(namespace.change(b"none"), None);
+        let untouched = NetNamespace::default();
+        assert_eq!((untouched.len(), untouched.is_empty()), (0, true));
+    }
+
     proptest! {
         #[test]
         fn the_net_effect_leads_from_the_first_state_to_the_last_and_back(

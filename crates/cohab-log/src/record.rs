@@ -204,3 +204,46 @@ pub fn parse_chunk_key(key: &[u8]) -> Option<(Version, u32)> {
     let chunk = chunk.try_into().ok()?;
     Some((Version::new(u64::from_be_bytes(*version)), u32::from_be_bytes(chunk)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_has_the_images_that_it_says() {
+        let (key, before, value, before_version) = (b"k", b"b", b"v", Version::new(3));
+        let check = |change: Change<'_>, before: Option<&[u8]>, after: Option<&[u8]>| {
+            assert_eq!((change.key(), change.before(), change.after()), (&b"k"[..], before, after));
+            assert_eq!(change.before_version(), before.map(|_| Version::new(3)));
+        };
+        check(Change::Insert { key, value }, None, Some(value));
+        check(Change::Update { key, before, before_version, value }, Some(before), Some(value));
+        check(Change::Delete { key, before, before_version }, Some(before), None);
+    }
+
+    #[test]
+    fn keys_of_chunks_sort_by_version_and_then_by_chunk() {
+        let key = |version, chunk| chunk_key(Version::new(version), chunk);
+        assert_eq!(key(0x0102, 0x0304), [0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 3, 4]);
+        assert!(key(1, u32::MAX) < key(2, 0) && key(2, 255) < key(2, 256));
+        assert_eq!(record_start(Version::new(2)), key(2, 0));
+        assert_eq!(parse_chunk_key(&key(7, 9)), Some((Version::new(7), 9)));
+        for len in [0, 7, 8, 11] {
+            assert_eq!(parse_chunk_key(&key(7, 9)[..len]), None, "{len} bytes");
+        }
+        assert_eq!(parse_chunk_key(&[0; 13]), None, "one byte more");
+    }
+
+    #[test]
+    fn damage_is_told_by_where_it_is_and_ends_the_record() {
+        let namespace = postcard::to_stdvec(&Item::Namespace(NamespaceId::FIRST)).expect("is encoded");
+        let chunk = [&namespace[..], &[0xFF, 0xFF], &namespace].concat();
+        let read: Vec<_> = items(&chunk).collect();
+        let damaged = Damaged { offset: namespace.len() };
+        assert_eq!(read, [Ok(Item::Namespace(NamespaceId::FIRST)), Err(damaged)]);
+        let message = format!("log record is damaged at byte {} of its chunk", namespace.len());
+        assert_eq!(damaged.to_string(), message);
+        assert_eq!(header(&namespace), Err(Damaged { offset: 0 }), "a record begins with its header");
+        assert_eq!(header(&[]), Err(Damaged { offset: 0 }));
+    }
+}

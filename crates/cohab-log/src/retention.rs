@@ -112,6 +112,44 @@ impl LogExtent {
 mod tests {
     use super::*;
 
+    /// Trimming waits for 256 records too many, or as many as are kept, or for an eighth of the bytes or of the age.
+    #[test]
+    fn a_commit_trims_once_it_is_worth_while() {
+        let slack = TRIM_RECORDS_MAX as u64;
+        let at = |versions: u64, bytes: u64, seconds: u64| {
+            let extent = LogExtent {
+                oldest: Version::new(1),
+                oldest_time: Timestamp::from_micros(0),
+                newest: Version::new(versions),
+                bytes,
+            };
+            (extent, Timestamp::from_micros(seconds * 1_000_000))
+        };
+        let check = |retention: Retention, (extent, now): (LogExtent, Timestamp), is_due| {
+            assert_eq!(extent.is_trim_due(&retention, now), is_due, "{retention:?}: {extent:?} at {now}");
+        };
+        let all = Retention::UNBOUNDED;
+        check(all, at(u64::MAX - 1, u64::MAX, u64::MAX / 1_000_000), false);
+        check(all.versions(1000), at(1000 + slack, 0, 0), false);
+        check(all.versions(1000), at(1001 + slack, 0, 0), true);
+        check(all.versions(10), at(20, 0, 0), false);
+        check(all.versions(10), at(21, 0, 0), true);
+        check(all.bytes(800), at(2, 900, 0), false);
+        check(all.bytes(800), at(2, 901, 0), true);
+        check(all.age(Duration::from_secs(80)), at(2, 0, 90), false);
+        check(all.age(Duration::from_secs(80)), at(2, 0, 91), true);
+    }
+
+    #[test]
+    fn bounds_are_set_one_by_one() {
+        let retention = Retention::UNBOUNDED.versions(1).bytes(2).age(Duration::from_secs(3)).pinned_bytes(4);
+        let Retention { versions, bytes, age, pinned_bytes } = retention;
+        assert_eq!((versions, bytes, age.as_secs(), pinned_bytes), (1, 2, 3, 4));
+        let usual = Retention::default();
+        assert_eq!((usual.versions, usual.bytes), (RETAIN_VERSIONS, RETAIN_BYTES));
+        assert_eq!((usual.age, usual.pinned_bytes), (RETAIN_AGE, PINNED_BYTES_MAX));
+    }
+
     #[test]
     fn each_bound_expires_the_oldest_record_but_never_the_last() {
         let extent = LogExtent {

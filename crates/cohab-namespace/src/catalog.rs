@@ -283,6 +283,42 @@ mod tests {
         assert_eq!(parse_reclaim_key(&reclaim_key(id)), Some(id));
     }
 
+    /// The bytes that `docs/format.md` draws.
+    #[test]
+    fn keys_are_those_of_the_format() {
+        let (ab, id) = (name("a/b"), NamespaceId::new(0x0102_0304));
+        let check = |key: &[u8], expected: &[u8]| assert_eq!(key, expected);
+        check(ROOT_KEY, b"\x00");
+        check(&name_key(&ab), b"\x01a/b");
+        check(&record_key(id), b"\x02\x01\x02\x03\x04");
+        check(&contents_key(id), b"\x03\x01\x02\x03\x04");
+        check(&trash_prefix(&ab), b"\x04a/b\x00");
+        check(
+            &trash_key(&ab, Version::new(9), id),
+            b"\x04a/b\x00\x00\x00\x00\x00\x00\x00\x00\x09\x01\x02\x03\x04",
+        );
+        check(&reclaim_key(id), b"\x05\x01\x02\x03\x04");
+        check(&fence_key("lock"), b"\x06lock");
+        check(&kept_key(&ab), b"\x07a/b");
+    }
+
+    #[test]
+    fn a_key_is_taken_apart_as_what_it_is_and_as_nothing_else() {
+        let (ab, id) = (name("a/b"), NamespaceId::new(5));
+        assert_eq!(parse_record_key(&record_key(id)), Some(id));
+        assert_eq!(parse_reclaim_key(&reclaim_key(id)), Some(id));
+        assert_eq!(parse_kept_key(&kept_key(&ab)), Some(ab.clone()));
+        let trash = trash_key(&ab, Version::new(9), id);
+        for key in [&record_key(id)[..], &contents_key(id), &reclaim_key(id), &kept_key(&ab), &trash, b""] {
+            assert_eq!(parse_record_key(key).is_some(), key == record_key(id), "{key:?}");
+            assert_eq!(parse_reclaim_key(key).is_some(), key == reclaim_key(id), "{key:?}");
+            assert_eq!(parse_kept_key(key).is_some(), key == kept_key(&ab), "{key:?}");
+            assert_eq!(parse_trash_key(key).is_some(), key == trash, "{key:?}");
+        }
+        assert_eq!(parse_record_key(&record_key(id)[..4]), None, "cut off");
+        assert_eq!(parse_kept_key(b"\x07a//b"), None, "is no name");
+    }
+
     proptest! {
         #[test]
         fn no_bytes_panic_the_decoders(bytes in prop::collection::vec(any::<u8>(), 0..100)) {

@@ -148,3 +148,54 @@ impl fmt::Display for Lapse {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIME: Timestamp = Timestamp::from_micros(5);
+
+    fn safety(undone: Option<u64>) -> Kept {
+        let dropped = Some((NamespaceId::new(3), "flags"));
+        let mut kept = Kept::safety(Version::new(7), TIME, Operation::Drop, dropped);
+        if let Purpose::Safety(safety) = &mut kept.purpose {
+            safety.undone = undone.map(Version::new);
+        }
+        kept
+    }
+
+    #[test]
+    fn it_is_kept_until_it_lapses_or_is_undone() {
+        let named = Kept::named(Version::new(7), TIME, "before the move".into());
+        let lapsed = |kept: Kept| Kept { lapsed: Some(Lapse::Age), ..kept };
+        let check = |kept: Kept, is_active| assert_eq!(kept.is_active(), is_active, "{kept:?}");
+        check(named.clone(), true);
+        check(lapsed(named), false);
+        check(safety(None), true);
+        check(safety(Some(9)), false);
+        check(lapsed(safety(None)), false);
+        check(lapsed(safety(Some(9))), false);
+    }
+
+    #[test]
+    fn a_safety_snapshot_says_what_it_was_taken_before() {
+        let kept = safety(None);
+        let safety = kept.as_safety().expect("is one");
+        assert_eq!((safety.operation, safety.namespace), (Operation::Drop, Some(NamespaceId::new(3))));
+        assert_eq!(safety.name, "flags");
+        assert_eq!(Kept::named(Version::new(7), TIME, String::new()).as_safety(), None);
+        let whole = Kept::safety(Version::new(7), TIME, Operation::RollBack, None);
+        let safety = whole.as_safety().expect("is one");
+        assert_eq!((safety.namespace, &*safety.name), (None, ""));
+    }
+
+    /// Names of snapshots, and what is printed, are made of these words.
+    #[test]
+    fn operations_and_reasons_have_their_names() {
+        use Operation::{Drop, Load, Migrate, RollBack, Undo};
+        let operations = [Drop, RollBack, Load, Undo, Migrate].map(|operation| operation.to_string());
+        assert_eq!(operations, ["drop", "rollback", "load", "undo", "migrate"]);
+        let reasons = [Lapse::Bytes, Lapse::Age, Lapse::Number].map(|lapse| lapse.to_string());
+        assert_eq!(reasons, ["bytes", "age", "number"]);
+    }
+}

@@ -97,6 +97,7 @@ mod snapshot;
 mod stall;
 mod store;
 mod succession;
+mod sync;
 mod telemetry;
 mod transaction;
 pub mod typed;

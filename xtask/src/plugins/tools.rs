@@ -2,11 +2,10 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 
-use crate::workspace;
+use crate::tools::{install, may_install, on_path, printed};
 
 /// The target that plugins in Rust are compiled for.
 pub(super) const RUST_TARGET: &str = "wasm32-unknown-unknown";
@@ -90,11 +89,6 @@ fn find_program(name: &str, versions: impl Iterator<Item = u32>) -> Option<PathB
     names.find_map(|name| on_path(&name)).or_else(|| on_path(name))
 }
 
-fn on_path(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path).map(|dir| dir.join(name)).find(|program| program.is_file())
-}
-
 /// The compiler that compiles everything else if it has the target, or else Debian's, whose target is a package.
 fn find_rustc() -> Option<Rustc> {
     let ours = env::var_os("RUSTC").map_or_else(|| "rustc".into(), PathBuf::from);
@@ -115,26 +109,4 @@ fn find_npm() -> Option<PathBuf> {
     let version = printed(Path::new("node"), &["--version"])?;
     let major = version.trim().strip_prefix('v')?.split('.').next()?.parse::<u32>().ok()?;
     if major < NODE_OLDEST { None } else { on_path("npm") }
-}
-
-/// Runs a program and returns what it prints, if it is there and succeeds.
-fn printed(program: &Path, arguments: &[&str]) -> Option<String> {
-    let output =
-        Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-fn may_install() -> bool {
-    let is_root = printed(Path::new("id"), &["-u"]).is_some_and(|user| user.trim() == "0");
-    is_root && Path::new("/etc/debian_version").exists() && on_path("apt-get").is_some()
-}
-
-fn install(packages: &[&str]) -> Result<()> {
-    let apt_get = || {
-        let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).arg("-qq");
-        command
-    };
-    workspace::run(apt_get().arg("update"))?;
-    workspace::run(apt_get().args(["install", "-y", "--no-install-recommends"]).args(packages))
 }
