@@ -18,7 +18,7 @@ mod work;
 
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
@@ -131,9 +131,9 @@ fn refuse(arguments: &Arguments, times: usize, xfs: bool) -> anyhow::Result<()> 
             Ok(())
         }
         Err(error) => {
-            let kept = keep(dir.path(), arguments.seed, 0)?;
+            let left = keep(dir.path(), arguments.seed, 0);
             let again = format!("cargo xtask power --full-disks {times} --seed {}", arguments.seed);
-            bail!("{error:#}\n  what is left: {}\n  again: {again}", kept.display())
+            bail!("{error:#}\n  what is left: {left}\n  again: {again}")
         }
     }
 }
@@ -314,15 +314,16 @@ fn cut_many(arguments: &Arguments, file_systems: &[FileSystem]) -> anyhow::Resul
             plan.is_checked |= cut + 1 == per_image;
             let looked = cut_once(&disk, &mut ledger, &plan, &mut random, totals);
             if let Err(error) = looked {
-                let kept = keep(disk.path(), arguments.seed, done)?;
                 let again = format!(
                     "cargo xtask power --seed {} --cuts {cuts} --fs {:?}",
                     arguments.seed, arguments.fs
                 );
+                // It may have been given up between the cut and the start.
+                let _ = disk.start_again();
+                let left = keep(disk.path(), arguments.seed, done);
                 bail!(
-                    "cut {done}, on {}: {error:#}\n  the plan: {plan:?}\n  what is left: {}\n  again, as far as moments repeat: {}",
+                    "cut {done}, on {}: {error:#}\n  the plan: {plan:?}\n  what is left: {left}\n  again, as far as moments repeat: {}",
                     file_system.name(),
-                    kept.display(),
                     again.to_lowercase()
                 );
             }
@@ -333,11 +334,14 @@ fn cut_many(arguments: &Arguments, file_systems: &[FileSystem]) -> anyhow::Resul
     Ok(())
 }
 
-/// Keeps what a failed look has left.
-fn keep(left: &Path, seed: u64, cut: u64) -> anyhow::Result<PathBuf> {
+/// Keeps what a failed look has left, and says where.
+fn keep(left: &Path, seed: u64, cut: u64) -> String {
     let kept = env::temp_dir().join(format!("cohab-power-{seed}-{cut}-{}", std::process::id()));
-    run_command(Command::new("cp").args(["-a", "--sparse=always"]).arg(left).arg(&kept))?;
-    Ok(kept)
+    let copied = run_command(Command::new("cp").args(["-a", "--sparse=always"]).arg(left).arg(&kept));
+    match copied {
+        Ok(()) => kept.display().to_string(),
+        Err(error) => format!("not to be had: {error:#}"),
+    }
 }
 
 fn cut_once(

@@ -99,6 +99,7 @@ fn strace(
     if let Some(injection) = injection {
         command.args(["-e", &format!("inject={injection}")]);
     }
+    make_anew(&dir.join("place"))?;
     let ended = Errand::start(Some(command), dir, &dir.join("place"), seed)?.end()?;
     Ok((ended, fs::read_to_string(trace)?))
 }
@@ -147,7 +148,7 @@ pub(crate) fn fill_disks(
 
 fn fill_once(dir: &Path, mount: &Path, room: u64, seed: u64, endings: &mut Endings) -> anyhow::Result<()> {
     let place = mount.join("place");
-    fs::create_dir_all(&place)?;
+    make_anew(&place)?;
     let filler = mount.join("filler");
     {
         let file = File::create(&filler)?;
@@ -165,6 +166,14 @@ fn fill_once(dir: &Path, mount: &Path, room: u64, seed: u64, endings: &mut Endin
     let ended = run.end()?;
     let _ = fs::remove_file(&filler);
     endings.take(ended, "a full disk")
+}
+
+/// Makes a directory empty.
+fn make_anew(place: &Path) -> anyhow::Result<()> {
+    if place.exists() {
+        fs::remove_dir_all(place)?;
+    }
+    Ok(fs::create_dir_all(place)?)
 }
 
 /// A tmpfs of 32 MiB.
@@ -203,10 +212,6 @@ struct Ended {
 
 impl Errand {
     fn start(through: Option<Command>, dir: &Path, place: &Path, seed: u64) -> anyhow::Result<Self> {
-        if place.exists() {
-            fs::remove_dir_all(place)?;
-        }
-        fs::create_dir_all(place)?;
         errand::write_plugin(dir)?;
         let program = env::current_exe()?;
         let mut command = match through {
