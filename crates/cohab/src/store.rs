@@ -361,14 +361,10 @@ impl Inner {
     pub(crate) fn submit(&self, batch: Batch) -> Result<Version> {
         self.check_process()?;
         batch.check()?;
-<<<<<<< HEAD
+        let commit = |batch| self.queue.submit(batch, |batches| commit::run_group(self, batches))?;
         #[cfg(feature = "planted")]
-        let batch =
-            batch.tear(|first| self.queue.submit(first, |batches| commit::run_group(self, batches)))?;
-        self.queue.submit(batch, |batches| commit::run_group(self, batches))
-=======
-        self.queue.submit(batch, |batches| commit::run_group(self, batches))?
->>>>>>> cover
+        let batch = batch.tear(commit)?;
+        commit(batch)
     }
 
     /// Does something to the file that is only possible while no snapshot is open.
