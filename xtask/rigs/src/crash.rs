@@ -232,16 +232,16 @@ impl Rig<'_> {
                     continue;
                 }
                 let begin = Instant::now();
-                let inspected =
+                let outcome =
                     self.inspect(&disk, &survival, &promises, &ceilings[index], recorded, &mut luck);
                 let took = begin.elapsed();
                 covered.slowest = covered.slowest.max(took);
                 covered.images += 1;
-                let seen = inspected.and_then(|seen| {
+                let outcome = outcome.and_then(|seen| {
                     ensure!(took < IMAGE_TIME_MAX, "it took {took:?}");
                     Ok(seen)
                 });
-                covered.seen.add(seen.with_context(|| {
+                covered.seen.add(outcome.with_context(|| {
                     format!(
                         "the power goes at point {index} of session {seed}, after {}; {survival}\n\
                          repeat it: cargo xtask crash --session {seed} --point {index}",

@@ -102,7 +102,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     report.print();
     if skipped > 0 {
         let all = report.points() + skipped;
-        println!("fraction  {} of {all} points, by the way in which each scenario met the fault", report.points());
+        println!(
+            "fraction  {} of {all} points, by the way in which each scenario met the fault",
+            report.points()
+        );
     }
     println!("took      {} s, with seed {}", began.elapsed().as_secs(), arguments.seed);
     if report.has_findings() {
@@ -121,7 +124,10 @@ struct Task {
 
 enum What {
     /// All points of a kind.
-    Each { fault: Fault, for_ever: bool },
+    Each {
+        fault: Fault,
+        for_ever: bool,
+    },
     One(Vec<Point>),
     Pair(Random),
 }
@@ -167,7 +173,8 @@ fn work_off(
         worker.end(keeps)
     };
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..arguments.jobs.max(1).min(tasks.len().max(1))).map(|_| scope.spawn(one)).collect();
+        let workers: Vec<_> =
+            (0..arguments.jobs.max(1).min(tasks.len().max(1))).map(|_| scope.spawn(one)).collect();
         workers.into_iter().try_for_each(|worker| worker.join().expect("does not panic"))
     })?;
     Ok(report.into_inner().unwrap_or_else(PoisonError::into_inner))
@@ -184,7 +191,12 @@ fn do_task(
     let (index, scenario, seed) = (task.scenario.0, task.scenario.1.name, arguments.seed);
     let mut run = |points: &[Point]| -> anyhow::Result<case::Outcome> {
         let outcome = worker.run(scenario, points, seed, true)?;
-        report.lock().unwrap_or_else(PoisonError::into_inner).0.note((index, scenario), points, seed, &outcome);
+        report.lock().unwrap_or_else(PoisonError::into_inner).0.note(
+            (index, scenario),
+            points,
+            seed,
+            &outcome,
+        );
         Ok(outcome)
     };
     match &task.what {
@@ -220,7 +232,9 @@ fn do_task(
             let mut random = random.clone();
             let mut any = || (kinds[random.index(kinds.len())], random.one_in(2));
             let ((first, first_lasts), (second, second_lasts)) = (any(), any());
-            let calls = worker.run(scenario, &[Point { fault: first, k: POINTS_MAX, for_ever: false }], seed, false)?.calls;
+            let calls = worker
+                .run(scenario, &[Point { fault: first, k: POINTS_MAX, for_ever: false }], seed, false)?
+                .calls;
             if calls == 0 {
                 return Ok(0);
             }
@@ -229,7 +243,12 @@ fn do_task(
                 Point { fault: second, k: random.below(PAIR_DISTANCE), for_ever: second_lasts },
             ];
             let outcome = worker.run(scenario, &points, seed, true)?;
-            report.lock().unwrap_or_else(PoisonError::into_inner).0.note((index, scenario), &points, seed, &outcome);
+            report.lock().unwrap_or_else(PoisonError::into_inner).0.note(
+                (index, scenario),
+                &points,
+                seed,
+                &outcome,
+            );
         }
     }
     Ok(0)

@@ -34,10 +34,8 @@ pub(crate) enum Call<'a> {
     Close {
         fd: i32,
     },
-    /// Reads, at the descriptor's position if no other is given.
     Read {
         fd: i32,
-        at: Option<u64>,
         len: usize,
     },
     /// Writes, at the descriptor's position if no other is given.
@@ -46,10 +44,9 @@ pub(crate) enum Call<'a> {
         at: Option<u64>,
         data: &'a [u8],
     },
-    /// Asks for what was written to be durable, with all that is said about the file or only what reading it needs.
+    /// Asks for what was written to be durable.
     Sync {
         fd: i32,
-        data_only: bool,
     },
     /// Gives a file a length.
     Truncate {
@@ -81,9 +78,13 @@ pub(crate) enum Call<'a> {
         path: &'a Path,
     },
     /// Asks what is there.
-    Examine { path: &'a Path },
+    Examine {
+        path: &'a Path,
+    },
     /// Changes the mode.
-    Protect { path: &'a Path },
+    Protect {
+        path: &'a Path,
+    },
     /// Takes or lets go of a lock, or asks about one.
     Lock {
         fd: i32,
@@ -92,7 +93,6 @@ pub(crate) enum Call<'a> {
     /// Maps a file.
     Map {
         fd: i32,
-        len: usize,
     },
     /// Asks for random bytes.
     Random {

@@ -22,8 +22,6 @@ pub(super) enum Promise {
     Backup(&'static str, u64),
     /// A step of the session is over, and no commit is under way. The store is at this version.
     Rest(Which, u64),
-    /// The session takes the store down on purpose; it may be absent from here on.
-    Removed(Which),
 }
 
 /// All that was promised up to a point.
@@ -50,11 +48,6 @@ impl Promises {
             Promise::Position(which, version) => raise(&mut self.positions, which, version),
             Promise::Backup(name, version) => _ = self.backups.insert(name, version),
             Promise::Rest(..) => {}
-            Promise::Removed(which) => {
-                self.versions.remove(which);
-                self.epochs.remove(which);
-                self.positions.remove(which);
-            }
         }
     }
 }

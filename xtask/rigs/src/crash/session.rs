@@ -116,7 +116,7 @@ pub(super) fn record(seed: u64, steps: Result<&[Step], usize>, dir: &Path) -> Re
     let outcome = match steps {
         Ok(script) => script.iter().try_for_each(|step| session.step(*step, &mut random)),
         Err(count) => (0..count).try_for_each(|_| {
-            let step = session.draw(&mut random);
+            let step = Session::draw(&mut random);
             session.step(step, &mut random)
         }),
     };
@@ -236,7 +236,7 @@ impl Session {
         }
     }
 
-    fn draw(&self, random: &mut Random) -> Step {
+    fn draw(random: &mut Random) -> Step {
         match random.below(100) {
             0..22 => Step::Write,
             22..26 => Step::WriteLarge,
@@ -313,6 +313,7 @@ impl Session {
         Ok(names.swap_remove(random.index(names.len())))
     }
 
+    #[expect(clippy::too_many_lines, reason = "a list of steps, each of which is short")]
     fn carry_out(&mut self, step: Step, random: &mut Random) -> Result<()> {
         let store = self.store();
         match step {

@@ -195,7 +195,11 @@ impl Watcher for Recorder {
                 out.len().cast_signed() as i64
             }
             // They change nothing.
-            Call::Read { .. } | Call::Examine { .. } | Call::Protect { .. } | Call::Lock { .. } | Call::Map { .. } => all(),
+            Call::Read { .. }
+            | Call::Examine { .. }
+            | Call::Protect { .. }
+            | Call::Lock { .. }
+            | Call::Map { .. } => all(),
         }
     }
 }

@@ -168,12 +168,20 @@ impl Prepared {
         for (name, store) in session.handles.clone() {
             if let Err(error) = use_again(session, name, &store) {
                 if points.len() < 2 || injector.hits().is_empty() {
-                    session.find(format!("the handle is of no more use: {} ({:?})", chain(&error), error.kind()));
+                    session.find(format!(
+                        "the handle is of no more use: {} ({:?})",
+                        chain(&error),
+                        error.kind()
+                    ));
                 } else {
                     judge(session, &error, &injector.hits(), points, self.scenario.kinds);
                     injector.mend();
                     if let Err(error) = use_again(session, name, &store) {
-                        session.find(format!("the handle cannot be mended: {} ({:?})", chain(&error), error.kind()));
+                        session.find(format!(
+                            "the handle cannot be mended: {} ({:?})",
+                            chain(&error),
+                            error.kind()
+                        ));
                     }
                 }
             }
@@ -268,7 +276,10 @@ fn use_again(session: &mut Session, name: &'static str, store: &Store) -> Result
             Ok(found) => {
                 if !session.ledger(name).is_certain(&found) {
                     let expected = session.ledger(name).expected();
-                    session.find(format!("a poisoned handle shows {}, and should be at {expected}", found.brief()));
+                    session.find(format!(
+                        "a poisoned handle shows {}, and should be at {expected}",
+                        found.brief()
+                    ));
                 }
             }
             Err(error) if error.kind() == Kind::Poisoned => {}
@@ -314,9 +325,10 @@ fn judge(session: &mut Session, error: &Error, hits: &[Hit], points: &[Point], k
     if !known.contains(&error.kind()) && !kinds.contains(&error.kind()) {
         session.find(format!("reports a fault as {:?}: {text}", error.kind()));
     }
-    let is_told = points.iter().filter_map(|point| point.fault.errno()).any(|errno| {
-        text.contains(&std::io::Error::from_raw_os_error(errno).to_string())
-    });
+    let is_told = points
+        .iter()
+        .filter_map(|point| point.fault.errno())
+        .any(|errno| text.contains(&std::io::Error::from_raw_os_error(errno).to_string()));
     if !is_told && error.kind() != Kind::Poisoned {
         session.find(format!("does not say what the system said: {text} ({:?})", error.kind()));
     }

@@ -44,7 +44,13 @@ impl Injector {
     /// Fails calls at the first point, and, once that was met, at the one after it.
     pub(crate) fn new(root: &Path, points: &[Point], seed: u64) -> Self {
         let plans = points.iter().map(|point| Plan { point: *point, seen: 0, is_met: false }).collect();
-        let state = State { plans, is_off: false, random: Random::new(seed), hits: Vec::new(), kept: BTreeSet::new() };
+        let state = State {
+            plans,
+            is_off: false,
+            random: Random::new(seed),
+            hits: Vec::new(),
+            kept: BTreeSet::new(),
+        };
         Self { root: root.to_owned(), state: Mutex::new(state) }
     }
 

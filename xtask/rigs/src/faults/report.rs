@@ -34,7 +34,13 @@ struct Finding {
 
 impl Report {
     /// Notes a run.
-    pub(crate) fn note(&mut self, (index, scenario): (usize, &'static str), points: &[Point], seed: u64, outcome: &Outcome) {
+    pub(crate) fn note(
+        &mut self,
+        (index, scenario): (usize, &'static str),
+        points: &[Point],
+        seed: u64,
+        outcome: &Outcome,
+    ) {
         let first = points[0];
         let replay: Vec<String> = points.iter().map(|point| format!("--point {point}")).collect();
         let replay = format!("cargo xtask faults --scenario {scenario} {} --seed {seed}", replay.join(" "));

@@ -28,7 +28,14 @@ pub(crate) fn options(role: Role) -> Options {
 
 impl Session {
     pub(crate) fn new(root: &Path, ledgers: BTreeMap<&'static str, Ledger>) -> Self {
-        Self { root: root.to_owned(), step: "", ledgers, handles: Vec::new(), done: BTreeSet::new(), findings: Vec::new() }
+        Self {
+            root: root.to_owned(),
+            step: "",
+            ledgers,
+            handles: Vec::new(),
+            done: BTreeSet::new(),
+            findings: Vec::new(),
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -124,7 +131,12 @@ impl Session {
         change()
     }
 
-    fn note_outcome(&mut self, store: &'static str, mut after: State, outcome: Result<Version>) -> Result<Version> {
+    fn note_outcome(
+        &mut self,
+        store: &'static str,
+        mut after: State,
+        outcome: Result<Version>,
+    ) -> Result<Version> {
         let is_shared = self.ledger(store).is_shared;
         match outcome {
             Ok(version) => {

@@ -45,5 +45,5 @@ pub(super) fn seek(fd: i32, whence: i32) -> i64 {
 
 /// Returns an argument as the kernel takes it.
 pub(super) fn arg(value: i32) -> usize {
-    value as isize as usize
+    (value as isize).cast_unsigned()
 }

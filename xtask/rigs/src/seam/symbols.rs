@@ -3,6 +3,12 @@
 //! Each says what it is asked for as a [`Call`], and does it by a system call if it is let. Those that are not here pass unseen:
 //! they touch no file, or nothing that cohab is made of uses them.
 #![expect(unsafe_code, reason = "defines functions of the C library")]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "arguments and results of system calls are words, of which each call says how many bits it means"
+)]
 
 use std::ffi::{CStr, OsStr, c_char, c_int, c_long, c_uint, c_void};
 use std::os::unix::ffi::OsStrExt;
@@ -117,7 +123,7 @@ symbols! {
 
     fn read(fd: c_int, out: *mut c_void, len: usize) -> isize {
         let carry_out = |most: usize| kernel(libc::SYS_read, &[arg(fd), out as usize, len.min(most)]);
-        result(pass(|| Call::Read { fd, at: None, len }, &carry_out)) as isize
+        result(pass(|| Call::Read { fd, len }, &carry_out)) as isize
     }
 
     fn pread(fd: c_int, out: *mut c_void, len: usize, at: i64) -> isize {
@@ -126,7 +132,7 @@ symbols! {
 
     fn pread64(fd: c_int, out: *mut c_void, len: usize, at: i64) -> isize {
         let carry_out = |most: usize| kernel(libc::SYS_pread64, &[arg(fd), out as usize, len.min(most), at as usize]);
-        result(pass(|| Call::Read { fd, at: Some(at.unsigned_abs()), len }, &carry_out)) as isize
+        result(pass(|| Call::Read { fd, len }, &carry_out)) as isize
     }
 
     fn write(fd: c_int, data: *const c_void, len: usize) -> isize {
@@ -157,11 +163,11 @@ symbols! {
     }
 
     fn fsync(fd: c_int) -> c_int {
-        status(pass(|| Call::Sync { fd, data_only: false }, &|_| kernel(libc::SYS_fsync, &[arg(fd)])))
+        status(pass(|| Call::Sync { fd }, &|_| kernel(libc::SYS_fsync, &[arg(fd)])))
     }
 
     fn fdatasync(fd: c_int) -> c_int {
-        status(pass(|| Call::Sync { fd, data_only: true }, &|_| kernel(libc::SYS_fdatasync, &[arg(fd)])))
+        status(pass(|| Call::Sync { fd }, &|_| kernel(libc::SYS_fdatasync, &[arg(fd)])))
     }
 
     fn ftruncate(fd: c_int, len: i64) -> c_int {
@@ -340,7 +346,7 @@ symbols! {
             kernel(libc::SYS_mmap, &[near as usize, len, arg(access), arg(flags), arg(fd), at as usize])
         };
         // Memory alone is not what this is about.
-        let mapped = if fd < 0 { carry_out(0) } else { pass(|| Call::Map { fd, len }, &carry_out) };
+        let mapped = if fd < 0 { carry_out(0) } else { pass(|| Call::Map { fd }, &carry_out) };
         ptr::without_provenance_mut(result(mapped) as usize)
     }
 
@@ -348,24 +354,6 @@ symbols! {
         let carry_out = |most: usize| kernel(libc::SYS_getrandom, &[out as usize, len.min(most), flags as usize]);
         let call = || Call::Random { out: slice::from_raw_parts_mut(out.cast::<u8>(), len) };
         result(pass(call, &carry_out)) as isize
-    }
-
-    // Whoever copies with these copies by reading and writing where there is no such thing.
-    fn copy_file_range(
-        from: c_int,
-        from_at: *mut i64,
-        to: c_int,
-        to_at: *mut i64,
-        len: usize,
-        flags: c_uint,
-    ) -> isize {
-        let _ = (from, from_at, to, to_at, len, flags);
-        result(-i64::from(libc::ENOSYS)) as isize
-    }
-
-    fn sendfile64(to: c_int, from: c_int, at: *mut i64, len: usize) -> isize {
-        let _ = (to, from, at, len);
-        result(-i64::from(libc::ENOSYS)) as isize
     }
 
     fn syscall(number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> c_long {
@@ -398,6 +386,18 @@ fn examine(fd: c_int, carry_out: &CarryOut<'_>) -> i64 {
     )
 }
 
+/// Says that there is no such thing: whoever copies with it copies by reading and writing instead.
+#[unsafe(no_mangle)]
+extern "C" fn copy_file_range(_: c_int, _: *mut i64, _: c_int, _: *mut i64, _: usize, _: c_uint) -> isize {
+    result(-i64::from(libc::ENOSYS)) as isize
+}
+
+/// As for [`copy_file_range`].
+#[unsafe(no_mangle)]
+extern "C" fn sendfile64(_: c_int, _: c_int, _: *mut i64, _: usize) -> isize {
+    result(-i64::from(libc::ENOSYS)) as isize
+}
+
 /// `fcntl`, without `errno`.
 ///
 /// # Safety
@@ -416,7 +416,7 @@ unsafe fn control(fd: c_int, command: c_int, argument: usize) -> i64 {
         | libc::F_SETLKW => {
             // SAFETY: these commands take the address of a description of a lock.
             let kind = unsafe { (*(argument as *const libc::flock64)).l_type };
-            let is_release = c_int::from(kind) == c_int::from(libc::F_UNLCK as i16);
+            let is_release = c_int::from(kind) == libc::F_UNLCK;
             pass(|| Call::Lock { fd, is_release }, &carry_out)
         }
         _ => carry_out(0),

@@ -20,7 +20,8 @@ const fn replica(
 fn open(session: &mut Session) -> Result<Follower> {
     session.at("open the follower");
     let (source, replica) = (session.path(MAIN), session.path(COPY));
-    let follower = Follower::open_with(source, options(Role::Reader), replica, options(Role::Writer), |_| ())?;
+    let follower =
+        Follower::open_with(source, options(Role::Reader), replica, options(Role::Writer), |_| ())?;
     session.handles.push((MAIN, follower.source().clone()));
     session.handles.push((COPY, follower.replica().clone()));
     session.note_epoch(COPY, follower.replica());
