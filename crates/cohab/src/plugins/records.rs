@@ -170,6 +170,11 @@ fn decode_record(key: &[u8], value: &[u8]) -> Result<PluginRecord> {
     Err(Error::corrupt(format!("the record of plugin `{key}` says that it is called `{name}`")))
 }
 
+/// Decodes a cursor and encodes it again.
+pub(crate) fn cursor_again(bytes: &[u8]) -> Result<Vec<u8>> {
+    encode(&decode::<Cursor>("cursor of a plugin", bytes)?)
+}
+
 /// A plugin's record, and the version that last wrote it.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
