@@ -21,6 +21,7 @@ use cohab_log::{
 };
 use cohab_namespace::catalog::{Root, Stored, Upstream, kept_key, reclaim_key, trash_key};
 use cohab_namespace::{Kept, Metadata, Operation, Record, Update};
+use cohab_plugin::Bundle;
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
@@ -29,15 +30,26 @@ const PLANS: usize = 24;
 
 fn main() -> Result<()> {
     for (target, seeds) in [
+        ("bundle", bundle()),
         ("catalog", catalog()?),
+        ("checkpoint", texts(CHECKPOINTS)),
+        ("counters", plans(12, 40)),
         ("deb822", texts(DEB822)),
         ("delta", delta()?),
         ("dump", dump()?),
+        ("hostile_files", plans(PLANS, 60)),
+        ("hostile_plugins", plans(PLANS, 80)),
+        ("hostile_store", plans(PLANS, 30)),
         ("jsonl", texts(JSONL)),
         ("keys", keys()),
         ("log_record", log_record()?),
+        ("manifest", texts(MANIFESTS)),
         ("operations", texts(OPERATIONS)),
-        ("store_ops", store_ops()),
+        ("page", plans(12, 60)),
+        ("records", texts(RECORDS)),
+        ("schedule", schedule()),
+        ("script", texts(SCRIPTS)),
+        ("store_ops", plans(PLANS, 200)),
     ] {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
         fs::create_dir_all(&dir)?;
@@ -98,6 +110,88 @@ const OPERATIONS: &[(&str, &str)] = &[
         "{\"put\":{\"ns\":\"a\",\"key\":\"k\",\"value\":\"v\"},\"del\":{\"ns\":\"a\",\"key\":\"k\"}}",
     ),
     ("bad-name", "{\"del\":{\"ns\":\"a/../b\",\"key\":\"k\"}}"),
+];
+
+const CHECKPOINT_BEGUN: &str = "{}";
+const CHECKPOINT_WITHIN: &str = "{}";
+
+const CHECKPOINTS: &[(&str, &str)] = &[
+    ("begun", CHECKPOINT_BEGUN),
+    ("within-rows", CHECKPOINT_WITHIN),
+    ("other-form", "{\"cohab_checkpoint\":2,\"course\":{}}"),
+];
+
+const MANIFESTS: &[(&str, &str)] = &[
+    ("by-customer", include_str!("../../examples/plugins/by-customer/plugin.toml")),
+    ("daily-summary", include_str!("../../examples/plugins/daily-summary/plugin.toml")),
+    ("valid-order", include_str!("../../examples/plugins/valid-order/plugin.toml")),
+    (
+        "everything",
+        "name = \"a\"\ndescription = \"d\"\napi = 1\nentry = \"a.rhai\"\nschema = 2\n[[trigger]]\non = \"commit\"\n\
+         namespaces = [\"a\", \"b/*\", \"*\"]\nprefixes = [\"p\"]\nstart = \"existing\"\n[[trigger]]\non = \"before-commit\"\n\
+         namespaces = [\"a\"]\non-failure = \"allow\"\n[[trigger]]\non = \"schedule\"\ncron = \"0 4 * * MON-FRI\"\n[grants]\n\
+         read = [\"a/*\"]\nwrite = [\"b\"]\nlog = true\nclock = true\n[limits]\nmemory = \"16MiB\"\nfuel = 1000\n\
+         time = \"1s\"\nbefore-commit-time = \"50ms\"\nmigrate-time = \"10s\"\nwrites = \"1MiB\"\ncache = 0\n[on-error]\n\
+         policy = \"retry\"\nattempts = 3\nbackoff = \"100ms\"\nbackoff-max = \"1m\"\n",
+    ),
+    (
+        "every",
+        "name = \"a\"\napi = 1\nentry = \"a.wasm\"\n[[trigger]]\non = \"schedule\"\nevery = \"1h 30m\"\n",
+    ),
+];
+
+const RECORDS: &[(&str, &str)] = &[
+    (
+        "holder",
+        "{\"instance\":\"01890000-0000-7000-8000-000000000001\",\"role\":\"writer\",\"pid\":4711,\"since\":1}",
+    ),
+    (
+        "lock",
+        "{\"name\":\"job\",\"mode\":\"exclusive\",\"token\":7,\"instance\":null,\"role\":\"lock\",\"pid\":1,\"since\":1,\
+         \"app\":\"a\",\"channel\":\"c\",\"app_version\":\"1\",\"label\":\"l\"}",
+    ),
+    (
+        "instance",
+        "{\"schema\":1,\"id\":\"01890000-0000-7000-8000-000000000001\",\"role\":\"reader\",\"pid\":7,\"started\":1,\"host\":\"h\",\
+         \"boot\":null,\"app\":\"\",\"channel\":\"\",\"app_version\":\"\",\"label\":null,\"ports\":[{\"name\":\"http\",\"port\":80}],\
+         \"version\":3,\"snapshot_since\":null,\"snapshot_version\":null,\"cache\":{\"budget\":1,\"namespaces\":[]}}",
+    ),
+    ("port", "{\"port\":80,\"preference\":{\"ranges\":[],\"is_strict\":false,\"address\":null}}"),
+    ("card", "{\"store\":\"c0aab000-0000-4000-8000-000000000001\",\"format\":2,\"oldest_format\":2}"),
+    (
+        "follower",
+        "{\"replica\":\"c0aab000-0000-4000-8000-000000000001\",\"version\":41,\"at\":1,\"path\":\"/replica\"}",
+    ),
+    (
+        "plugin",
+        "{\"name\":\"p\",\"description\":\"\",\"source\":\"/p\",\"mode\":\"production\",\"enabled\":true,\
+         \"disabled_because\":null,\"generation\":1,\
+         \"hash\":\"0000000000000000000000000000000000000000000000000000000000000000\",\"tier\":\"script\",\"api\":1,\
+         \"schema\":1,\"triggers\":[\"on_commit\"],\"grants\":{\"read\":[\"a\"],\"write\":[],\"log\":true,\"clock\":false},\
+         \"loaded_at\":1,\"failure\":null}",
+    ),
+    (
+        "cursor",
+        "{\"store\":\"c0aab000-0000-4000-8000-000000000001\",\"version\":7,\"offset\":2,\
+         \"existing\":{\"namespace\":\"a\",\"after\":[1,2]},\"due\":9}",
+    ),
+    ("log-line", "{\"at\":1,\"level\":\"info\",\"generation\":3,\"text\":\"t\"}"),
+];
+
+const SCRIPTS: &[(&str, &str)] = &[
+    ("by-customer", include_str!("../../examples/plugins/by-customer/plugin.rhai")),
+    ("daily-summary", include_str!("../../examples/plugins/daily-summary/plugin.rhai")),
+    ("valid-order", include_str!("../../examples/plugins/valid-order/plugin.rhai")),
+    ("contract", include_str!("../../crates/cohab-plugin/tests/guests/script/plugin.rhai")),
+    ("echo", "fn on_request(input) { put(\"\", input, \"1\"); input }\0request"),
+    (
+        "loops",
+        "const N = 3;\nfn on_request(i) { let a = []; loop { a.push(i); } }\nfn on_commit(c) { c.map(|x| x.key) }",
+    ),
+    (
+        "grows",
+        "fn on_request(i) { let t = i; while t.len < 1000000 { t += t; } t }\nfn check() { throw `${1 + 1}`; }",
+    ),
 ];
 
 fn name(text: &str) -> Result<Name> {
@@ -276,25 +370,56 @@ fn dump() -> Result<Seeds> {
 }
 
 fn keys() -> Seeds {
-    fn encoded(key: &impl Key) -> Vec<u8> {
-        let mut bytes = Vec::new();
+    // The first byte says which type it is, as the target has them.
+    fn encoded(choice: u8, key: &impl Key) -> Vec<u8> {
+        let mut bytes = vec![choice];
         key.encode(&mut bytes);
         bytes
     }
     Seeds::from([
-        ("bool".into(), encoded(&true)),
-        ("char".into(), encoded(&'\u{1f980}')),
-        ("integers".into(), encoded(&(7_u16, -7_i32))),
-        ("text-and-number".into(), encoded(&("a\0b".to_owned(), 1_u64 << 63))),
-        ("nested".into(), encoded(&("a".to_owned(), (vec![0, 0xFF, 0], true), 'z'))),
-        ("unfinished-text".into(), b"a\0".to_vec()),
+        ("bool".into(), encoded(2, &true)),
+        ("char".into(), encoded(3, &'\u{1f980}')),
+        ("integers".into(), encoded(6, &(7_u16, -7_i32))),
+        ("text-and-number".into(), encoded(7, &("a\0b".to_owned(), 1_u64 << 63))),
+        ("nested".into(), encoded(9, &("a".to_owned(), (vec![0, 0xFF, 0], true), 'z'))),
+        ("unfinished-text".into(), b"\x08a\0".to_vec()),
     ])
 }
 
+fn bundle() -> Seeds {
+    let of = |files: &[(&str, &'static str)]| {
+        let files = files.iter().map(|(name, content)| ((*name).to_owned(), (*content).into()));
+        Bundle::of(files).encode()
+    };
+    Seeds::from([
+        ("empty".into(), of(&[])),
+        ("one".into(), of(&[("plugin.toml", "name = \"a\"")])),
+        ("two".into(), of(&[("lib/a.rhai", "fn f() {}"), ("plugin.toml", "")])),
+        ("elsewhere".into(), of(&[("../a", "x")])),
+    ])
+}
+
+/// When it was last due, what time it is, and the text.
+fn schedule() -> Seeds {
+    let noon: u64 = 1_767_268_800_000_000;
+    let texts = [
+        ("every", "1h 30m"),
+        ("short", "100ms"),
+        ("cron", "0 4 * * MON-FRI"),
+        ("zone", "30 2 1 * * Europe/Berlin"),
+        ("never", "0 0 30 2 *"),
+        ("leap", "59 23 29 2 *"),
+        ("last", "0 0 L * *"),
+    ];
+    let seed =
+        |text: &str| [&(noon - 86_400_000_000).to_le_bytes(), &noon.to_le_bytes(), text.as_bytes()].concat();
+    texts.iter().map(|(name, text)| ((*name).to_owned(), seed(text))).collect()
+}
+
 /// Any bytes are a plan, so these are bytes that look random.
-fn store_ops() -> Seeds {
-    let plan = |number: usize| random(number as u64).take(200 + 25 * number).collect();
-    (1..=PLANS).map(|number| (format!("plan-{number:02}"), plan(number))).collect()
+fn plans(count: usize, len: usize) -> Seeds {
+    let plan = |number: usize| random(number as u64).take(len + len / 8 * number).collect();
+    (1..=count).map(|number| (format!("plan-{number:02}"), plan(number))).collect()
 }
 
 /// SplitMix64: the same bytes wherever this runs.

@@ -1,19 +1,26 @@
 //! Doing to a store what a plan says.
 
-use std::collections::VecDeque;
-use std::path::Path;
+mod faulty;
+mod others;
+mod past;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
 
 use cohab::{
-    Batch, Error, History, Integrity, Kind, Retention, Role, Snapshot, Store, Timestamp, Transaction, Update,
+    Batch, Error, History, Integrity, Kind, Options, Retention, Role, Snapshot, Store, Timestamp,
+    Transaction, Update, Version,
 };
 use tempfile::TempDir;
 
-use crate::Model;
 use crate::compare::{drop_mode, owned, verify};
+use crate::faults::Faults;
 use crate::material::Key;
 use crate::model::Answer;
 use crate::plan::{Action, Change, Expectation, Plan, Step};
 use crate::replay::replay;
+use crate::{Model, memory_dir};
 
 /// How many snapshots are kept at a time.
 const HELD_MAX: usize = 3;
@@ -29,14 +36,21 @@ pub fn run(plan: &Plan) {
         driver.step(step);
     }
     verify(&driver.snapshot());
-    assert_eq!(driver.store.check().map_err(|error| error.kind()), driver.integrity());
+    driver.expect_alone(driver.store.check(), Integrity::Sound);
 }
 
 struct Driver {
     model: Model,
+    /// What the store was at each version, this one's included.
+    past: BTreeMap<Version, Model>,
+    /// Which version is kept under which name.
+    kept: BTreeMap<u8, Version>,
     held: VecDeque<(Snapshot, Model)>,
-    /// Before its directory, because fields are dropped in order.
+    /// Handles before their directory, because fields are dropped in order.
+    reader: Option<Store>,
+    replica: Option<Store>,
     store: Store,
+    faults: Faults,
     /// How many stores were made of backups.
     restored: usize,
     retention: Retention,
@@ -55,14 +69,25 @@ impl cohab::Clock for Noon {
 
 impl Driver {
     fn new(plan: &Plan) -> Self {
-        // What a disk does to a store is not looked at here, and a file system in memory is a hundred times faster.
-        let memory = Path::new("/dev/shm");
-        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-        let dir = dir.expect("a directory can be made");
+        let dir = memory_dir();
         let versions = plan.retention.map_or(u64::MAX, u64::from);
         let retention = Retention::UNBOUNDED.versions(versions);
-        let store = open(&dir.path().join("store-0"), retention);
-        Self { model: Model::default(), held: VecDeque::new(), store, restored: 0, retention, dir }
+        let faults = Faults::default();
+        let store = open(&dir.path().join("store-0"), retention, &faults);
+        let model = Model::default();
+        Self {
+            past: BTreeMap::from([(model.version, model.clone())]),
+            model,
+            kept: BTreeMap::new(),
+            held: VecDeque::new(),
+            reader: None,
+            replica: None,
+            store,
+            faults,
+            restored: 0,
+            retention,
+            dir,
+        }
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -90,29 +115,45 @@ impl Driver {
             Step::Restart => self.restart(None),
             Step::Restore => self.restore(),
             Step::Check => {
-                let checked = self.store.check().map_err(|error| error.kind());
-                assert_eq!(checked, self.integrity());
+                self.expect_alone(self.store.check(), Integrity::Sound);
             }
             Step::Compact => {
-                let compacted = self.store.compact().map(drop).map_err(|error| error.kind());
-                assert_eq!(compacted, self.integrity().map(drop));
+                self.expect_alone(self.store.compact().map(drop), ());
             }
             Step::ReadBeside => {
                 let reader = Store::options().role(Role::Reader).open(self.store.path());
                 let reader = reader.expect("the store can be read beside its writer");
                 self.model.compare(&reader.snapshot().expect("a snapshot can be taken"));
             }
+            Step::Read => self.read(),
+            Step::Succeed => self.succeed(),
+            Step::Keep { name, back } => self.keep(*name, *back),
+            Step::Forget(name) => self.forget(*name),
+            Step::ReadKept(name) => self.read_kept(*name),
+            Step::Past(back) => self.read_past(*back),
+            Step::RollBack { back, namespace } => self.roll_back(*back, *namespace),
+            Step::Undo => self.undo(),
+            Step::Replicate { is_complete } => self.replicate(*is_complete),
+            Step::Under(fault, work) => self.under(*fault, work),
         }
         let snapshot = self.snapshot();
         self.model.compare(&snapshot);
+        self.past.insert(self.model.version, self.model.clone());
         if self.model.version > before.version {
             replay(&snapshot, &before, &self.model);
         }
     }
 
-    /// What an integrity check should say: it needs the file to itself.
-    fn integrity(&self) -> Result<Integrity, Kind> {
-        if self.held.is_empty() { Ok(Integrity::Sound) } else { Err(Kind::InUse) }
+    /// Checks that what needs the file to itself was done, or was refused because a snapshot is open.
+    fn expect_alone<T: PartialEq + Debug>(&self, done: cohab::Result<T>, expected: T) {
+        match done.map_err(|error| error.kind()) {
+            // Another handle keeps its snapshot for a while, but not for ever.
+            Err(Kind::InUse) => assert!(!self.held.is_empty() || self.reader.is_some()),
+            done => {
+                assert!(self.held.is_empty(), "a snapshot is open: {done:?}");
+                assert_eq!(done, Ok(expected));
+            }
+        }
     }
 
     fn write(&mut self, actions: &[Action], is_stubborn: bool, gives_up: bool) {
@@ -147,17 +188,7 @@ impl Driver {
             batch = batch.expect(precondition);
             failing += usize::from(!holds);
         }
-        for change in changes {
-            batch = match change {
-                Change::Put(namespace, key, value) => {
-                    batch.put(&namespace.name(), key.as_ref().to_vec(), value.to_vec())
-                }
-                Change::PutCreating(namespace, key, value) => {
-                    batch.put_creating(&namespace.name(), key.as_ref().to_vec(), value.to_vec())
-                }
-                Change::Delete(namespace, key) => batch.delete(&namespace.name(), key.as_ref().to_vec()),
-            };
-        }
+        batch = changes.iter().fold(batch, |batch, change| change.add_to(batch));
         let mut trial = self.model.begin();
         let carried_out = trial.submit(changes);
         match (self.store.submit(batch), carried_out) {
@@ -197,8 +228,16 @@ impl Driver {
         // In place of the old handle, so that this one is closed before the new one is opened.
         let nowhere = Store::options().role(Role::Reader).open(self.store.path());
         drop(std::mem::replace(&mut self.store, nowhere.expect("the store can be read beside its writer")));
-        self.store = open(path.unwrap_or(self.store.path()), self.retention);
+        if path.is_some() {
+            // They are of the store that was.
+            (self.reader, self.replica) = (None, None);
+        }
+        self.store = open(path.unwrap_or(self.store.path()), self.retention, &self.faults);
         self.forget_held();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
     }
 
     fn restore(&mut self) {
@@ -218,9 +257,26 @@ impl Driver {
     }
 }
 
-fn open(path: &Path, retention: Retention) -> Store {
-    let options = Store::options().retention(retention).clock(Noon).cache_bytes(1 << 20);
-    options.open(path).expect("the store can be opened")
+fn open(path: &Path, retention: Retention, faults: &Faults) -> Store {
+    options(retention, faults).open(path).expect("the store can be opened")
+}
+
+impl Change {
+    fn add_to(&self, batch: Batch) -> Batch {
+        match self {
+            Self::Put(namespace, key, value) => {
+                batch.put(&namespace.name(), key.as_ref().to_vec(), value.to_vec())
+            }
+            Self::PutCreating(namespace, key, value) => {
+                batch.put_creating(&namespace.name(), key.as_ref().to_vec(), value.to_vec())
+            }
+            Self::Delete(namespace, key) => batch.delete(&namespace.name(), key.as_ref().to_vec()),
+        }
+    }
+}
+
+fn options(retention: Retention, faults: &Faults) -> Options {
+    faults.install(Store::options().retention(retention).clock(Noon).cache_bytes(1 << 20))
 }
 
 /// Makes the update that an action stands for. What it expects depends on what the model knows before.

@@ -1,10 +1,11 @@
 //! What a store should hold and answer, kept in the plainest way there is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use cohab::{Digest, History, Kind, Name, NamespaceId, Precondition, Version};
+use cohab::{Digest, History, Kind, Name, NamespaceId, NamespaceInfo, Precondition, Snapshot, Version};
 
+use crate::compare::owned;
 use crate::material::Key;
 use crate::plan::{Action, Change, Expectation, Update};
 
@@ -59,12 +60,15 @@ pub struct Model {
     next_id: NamespaceId,
     /// Whether the transaction at work has changed anything.
     changed: bool,
+    /// Namespaces that had their history off at some time: what they held then may not be known.
+    pub(crate) forgetful: BTreeSet<NamespaceId>,
 }
 
 impl Default for Model {
     fn default() -> Self {
         let (version, next_id) = (Version::ZERO, NamespaceId::FIRST);
-        Self { version, live: BTreeMap::new(), trash: Vec::new(), next_id, changed: false }
+        let (live, trash, forgetful) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
+        Self { version, live, trash, next_id, changed: false, forgetful }
     }
 }
 
@@ -80,6 +84,37 @@ impl Model {
             *self = transaction;
         }
         self.version
+    }
+
+    /// Takes over what a snapshot holds, after something of which only the values were foretold.
+    ///
+    /// # Panics
+    ///
+    /// If the snapshot cannot be read.
+    pub(crate) fn adopt(&self, snapshot: &Snapshot) -> Self {
+        let sound = "the store is sound";
+        let adopted = |info: cohab::Result<NamespaceInfo>| {
+            let info = info.expect(sound);
+            let view = snapshot.namespace_by_id(info.id).expect(sound);
+            let entries = view.all().expect(sound).map(|entry| owned(&entry.expect(sound))).collect();
+            let space = Space {
+                id: info.id,
+                entries,
+                title: info.title,
+                labels: info.labels,
+                protected: info.protected,
+                history: info.history,
+                created: info.created,
+                meta_version: info.meta_version,
+                data_version: info.data_version,
+            };
+            (info.name, space, info.dropped)
+        };
+        let live = snapshot.namespaces().expect(sound).map(adopted).map(|(name, space, _)| (name, space));
+        let mut trash: Vec<_> = snapshot.dropped_namespaces().expect(sound).map(adopted).collect();
+        trash.sort_by_key(|(_, _, dropped)| dropped.map(|dropped| dropped.version));
+        let trash = trash.into_iter().map(|(name, space, _)| (name, space)).collect();
+        Self { version: snapshot.version(), live: live.collect(), trash, ..self.clone() }
     }
 
     /// Does one thing in a transaction. What is refused changes nothing.
@@ -274,6 +309,8 @@ impl Model {
             space.history = if keeps_history { History::Full } else { History::Off };
         }
         space.meta_version = version;
+        let forgets = (space.history == History::Off).then_some(space.id);
+        self.forgetful.extend(forgets);
         self.changed = true;
         Ok(Answer::Done)
     }
@@ -299,10 +336,12 @@ impl Model {
         let version = self.version;
         let copy = self.get_mut(to)?;
         (copy.title, copy.labels, copy.history) = (source.title, source.labels, source.history);
+        let forgets = (copy.history == History::Off).then_some(id);
         for (key, (value, _)) in source.entries {
             copy.entries.insert(key, (value, version));
             copy.data_version = version;
         }
+        self.forgetful.extend(forgets);
         Ok(Answer::Identity(id))
     }
 

@@ -4,6 +4,7 @@ use std::ops::Bound;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 
+use crate::faults::Fault;
 use crate::material::{Key, Namespace, Value};
 
 /// How many actions one transaction has at most, and changes one batch.
@@ -59,6 +60,39 @@ pub(crate) enum Step {
     Compact,
     /// Look at the store through a reader's handle.
     ReadBeside,
+    /// Look at it through a reader's handle that stays open.
+    Read,
+    /// Have a stand-by take the writer's role over.
+    Succeed,
+    /// Keep a version under a name, so many before the last.
+    Keep { name: u8, back: u8 },
+    /// Give a name up.
+    Forget(u8),
+    /// Read what was kept under a name.
+    ReadKept(u8),
+    /// Read a version that is so many before the last.
+    Past(u8),
+    /// Go back to a version that is so many before the last, as a whole or with one namespace.
+    RollBack { back: u8, namespace: Option<Namespace> },
+    /// Undo the last thing that destroyed something.
+    Undo,
+    /// Lead a replica to the last version by a delta.
+    Replicate { is_complete: bool },
+    /// Do something while the disk fails, or is looked at as it would be left by a crash.
+    Under(Fault, Work),
+}
+
+/// What is done while something fails.
+#[derive(Clone, Debug, Arbitrary)]
+pub(crate) enum Work {
+    Write(#[arbitrary(with = few)] Vec<Action>),
+    Submit(#[arbitrary(with = few)] Vec<Change>),
+    Maintain,
+    Compact,
+    Check,
+    Keep { name: u8 },
+    Reopen,
+    Restart,
 }
 
 /// One thing that a transaction does.

@@ -18,7 +18,7 @@ const SLOTS: [usize; 2] = [0, 512];
 const SLOT_BYTES: usize = 16;
 
 /// The length of the file, given to it when it is made, so that no advance needs space.
-const FILE_BYTES: usize = 1024;
+pub(crate) const FILE_BYTES: usize = 1024;
 
 /// Tells a counter's check from any other of eight bytes.
 const SEED: u64 = u64::from_le_bytes(*b"cohabcnt");
@@ -189,8 +189,16 @@ fn check(slot: usize, number: u64) -> u64 {
     xxh3_64_with_seed(&number.to_le_bytes(), SEED ^ slot as u64)
 }
 
+/// Does to a file in memory what [`Counter::advance`] does.
+pub(crate) fn advance_image(image: &mut [u8; FILE_BYTES], floor: u64) -> Option<u64> {
+    let (last, older) = latest(image)?;
+    let next = last.max(floor).checked_add(1)?;
+    image[SLOTS[older]..][..SLOT_BYTES].copy_from_slice(&encode(older, next));
+    Some(next)
+}
+
 /// Returns the larger valid number, and the slot that it is not in.
-fn latest(image: &[u8; FILE_BYTES]) -> Option<(u64, usize)> {
+pub(crate) fn latest(image: &[u8; FILE_BYTES]) -> Option<(u64, usize)> {
     let read = |at: usize| image[at..].first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
     let valid = |slot: usize| {
         let (number, found) = (read(SLOTS[slot])?, read(SLOTS[slot] + 8)?);
@@ -200,7 +208,7 @@ fn latest(image: &[u8; FILE_BYTES]) -> Option<(u64, usize)> {
 }
 
 /// The content of a counter that no number was taken from.
-fn fresh() -> [u8; FILE_BYTES] {
+pub(crate) fn fresh() -> [u8; FILE_BYTES] {
     let mut image = [0; FILE_BYTES];
     image[..SLOT_BYTES].copy_from_slice(&encode(0, 0));
     image

@@ -90,7 +90,11 @@ impl Holder {
 
     /// Reads a record, if there is one that can be read.
     pub(crate) fn read(path: &Path) -> Option<Self> {
-        serde_json::from_slice(&cohab_fs::read_small(path, HOLDER_BYTES_MAX).ok()?).ok()
+        Self::from_json(&cohab_fs::read_small(path, HOLDER_BYTES_MAX).ok()?)
+    }
+
+    pub(crate) fn from_json(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
     }
 }
 

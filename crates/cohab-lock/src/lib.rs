@@ -46,6 +46,8 @@ mod holder;
 mod kernel;
 mod locks;
 mod reentry;
+#[doc(hidden)]
+pub mod testing;
 mod wait;
 
 pub use counter::{Counter, OpenCounter};

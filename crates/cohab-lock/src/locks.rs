@@ -224,6 +224,17 @@ struct Record {
     holder: Holder,
 }
 
+impl Record {
+    fn from_json(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+}
+
+/// Reads a record and encodes it again.
+pub(crate) fn record_again(bytes: &[u8]) -> Option<Vec<u8>> {
+    Some(serde_json::to_vec(&Record::from_json(bytes)?).expect("plain fields always serialize"))
+}
+
 /// An application's lock that is held until this is dropped or the process ends. A forked child holds nothing.
 ///
 /// It may be moved to another thread; the thread that acquired it is still the one that cannot acquire it again.
@@ -280,7 +291,7 @@ impl LockState {
         let lock = LockFile::in_dir(dir, stem);
         let sight = lock.look(list)?;
         let record = cohab_fs::read_small(lock.record_path(), HOLDER_BYTES_MAX).ok();
-        let record: Option<Record> = record.and_then(|record| serde_json::from_slice(&record).ok());
+        let record = record.and_then(|record| Record::from_json(&record));
         let written = cohab_fs::read_small(lock.path(), LOCK_NAME_BYTES_MAX).ok();
         let written = written.and_then(|name| String::from_utf8(name).ok());
         let stated = record.as_ref().map(|record| record.name.clone());

@@ -154,6 +154,11 @@ impl Manifest {
     /// The name of the file.
     pub const FILE: &str = "plugin.toml";
 
+    /// Returns whether a plugin may be called like that. Such a name is fit for paths, threads and messages.
+    pub fn is_name(text: &str) -> bool {
+        parse::is_name(text)
+    }
+
     /// Reads the manifest of a bundle.
     ///
     /// # Errors

@@ -69,6 +69,8 @@ mod registration;
 mod registry;
 mod sockets;
 mod sticky;
+#[doc(hidden)]
+pub mod testing;
 mod watch;
 
 pub use cache::{CacheRecord, NamespaceCacheRecord};

@@ -93,7 +93,7 @@ impl Record {
     }
 
     /// Takes what it understands, field by field: a later schema may have given some another shape.
-    fn from_json(bytes: &[u8]) -> Self {
+    pub(crate) fn from_json(bytes: &[u8]) -> Self {
         let Ok(fields) = serde_json::from_slice::<Map<String, Value>>(bytes) else { return Self::default() };
         Self {
             schema: field(&fields, "schema"),

@@ -24,7 +24,11 @@ impl Sticky {
     /// Reads the port that was bound last with the same preference.
     pub(crate) fn read(registered: &Registered, name: &str, preference: &PortPreference) -> Option<u16> {
         let file = cohab_fs::open(&path(registered, name), Access::Read).ok()?;
-        let sticky: Self = serde_json::from_reader(file.take(BYTES_MAX)).ok()?;
+        Self::parse(file.take(BYTES_MAX), preference)
+    }
+
+    pub(crate) fn parse(json: impl Read, preference: &PortPreference) -> Option<u16> {
+        let sticky: Self = serde_json::from_reader(json).ok()?;
         (sticky.preference == *preference).then_some(sticky.port)
     }
 

@@ -1,5 +1,6 @@
 //! A store's directory: which files it has, and the card that says what it is.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,12 @@ use crate::{Error, Kind, Options, Result};
 
 /// The format of a store's files that this build writes, and the newest that it reads.
 pub const FORMAT: u32 = 2;
+
+/// The file with the card.
+const CARD: &str = "store.json";
+
+/// The longest card, in bytes: far more than any version will need, and little to read from a file that is none.
+const CARD_BYTES_MAX: usize = 64 << 10;
 
 /// What may be in the directory of a store whose creation was interrupted before it had its card.
 const UNFINISHED: [&str; 6] =
@@ -34,6 +41,37 @@ pub(crate) struct Card {
 impl Card {
     pub(crate) fn new(store: StoreId) -> Self {
         Self { store, format: FORMAT, oldest_format: FORMAT }
+    }
+
+    /// Reads the card of the store in a directory.
+    pub(crate) fn parse(bytes: &[u8], root: &Path) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Formats {
+            format: u32,
+            oldest_format: u32,
+        }
+        let damaged = |problem: &dyn fmt::Display| {
+            let path = root.join(CARD);
+            Error::new(Kind::Corrupt, format!("{} is damaged: {problem}", path.display()))
+                .hint("run `cohab doctor --repair`, which writes it anew from store.redb")
+        };
+        if bytes.len() > CARD_BYTES_MAX {
+            return Err(damaged(&format_args!("it has more than {CARD_BYTES_MAX} bytes")));
+        }
+        // The formats first: what else a newer card holds is not for this build to judge.
+        let object: serde_json::Map<_, _> = serde_json::from_slice(bytes).map_err(|error| damaged(&error))?;
+        let formats: Formats =
+            serde_json::from_value(object.clone().into()).map_err(|error| damaged(&error))?;
+        let (format, path) = (formats.format, root.display());
+        let message = || format!("{path} is written in format {format}; this build reads format {FORMAT}");
+        if formats.oldest_format > FORMAT {
+            return Err(Error::new(Kind::Format, message()).hint("open it with a newer cohab"));
+        }
+        if formats.format < FORMAT {
+            let hint = "dump it with the build that wrote it, and load the dump into a new store";
+            return Err(Error::new(Kind::Format, message()).hint(hint));
+        }
+        serde_json::from_value(object.into()).map_err(|error| damaged(&error))
     }
 }
 
@@ -103,7 +141,7 @@ impl Directory {
     }
 
     fn card_path(&self) -> PathBuf {
-        self.root.join("store.json")
+        self.root.join(CARD)
     }
 
     /// Returns the path of the coordination page.
@@ -161,40 +199,11 @@ impl Directory {
 
     /// Reads the card, or `None` if there is none yet.
     pub(crate) fn card(&self) -> Result<Option<Card>> {
-        #[derive(Deserialize)]
-        struct Formats {
-            format: u32,
-            oldest_format: u32,
+        match cohab_fs::read_small(&self.card_path(), CARD_BYTES_MAX + 1) {
+            Ok(bytes) => Card::parse(&bytes, &self.root).map(Some),
+            Err(cohab_fs::Error::NotFound(_)) => Ok(None),
+            Err(error) => Err(error.into()),
         }
-        let path = self.card_path();
-        let mut file = match cohab_fs::open(&path, cohab_fs::Access::Read) {
-            Ok(file) => file,
-            Err(cohab_fs::Error::NotFound(_)) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let mut text = String::new();
-        io::Read::read_to_string(&mut file, &mut text).map_err(|error| {
-            Error::new(Kind::Io, format!("reading {} failed", path.display())).source(error)
-        })?;
-        let damaged = |error: serde_json::Error| {
-            Error::new(Kind::Corrupt, format!("{} is damaged: {error}", path.display()))
-                .hint("run `cohab doctor --repair`, which writes it anew from store.redb")
-        };
-        // The formats first: what else a newer card holds is not for this build to judge.
-        let object: serde_json::Map<_, _> = serde_json::from_str(&text).map_err(damaged)?;
-        let formats: Formats = serde_json::from_value(object.clone().into()).map_err(damaged)?;
-        if formats.oldest_format > FORMAT {
-            let (format, path) = (formats.format, self.root.display());
-            let message = format!("{path} is written in format {format}; this build reads format {FORMAT}");
-            return Err(Error::new(Kind::Format, message).hint("open it with a newer cohab"));
-        }
-        if formats.format < FORMAT {
-            let (format, path) = (formats.format, self.root.display());
-            let message = format!("{path} is written in format {format}; this build reads format {FORMAT}");
-            let hint = "dump it with the build that wrote it, and load the dump into a new store";
-            return Err(Error::new(Kind::Format, message).hint(hint));
-        }
-        serde_json::from_value(object.into()).map(Some).map_err(damaged)
     }
 
     pub(crate) fn write_card(&self, card: Card) -> Result<()> {

@@ -167,6 +167,18 @@ pub use watch::{Filter, KeyChange, Watch, WatchEvent, WatchStop};
 #[doc(hidden)]
 pub mod testing {
     pub use cohab_engine::Storage;
+
+    /// Decodes a store's card, and encodes it again.
+    pub fn card(bytes: &[u8]) -> crate::Result<Vec<u8>> {
+        let card = crate::directory::Card::parse(bytes, std::path::Path::new("store"))?;
+        Ok(serde_json::to_vec(&card).expect("plain fields always serialize"))
+    }
+
+    /// Decodes what a store says of how far a plugin has come, and encodes it again.
+    #[cfg(feature = "scripts")]
+    pub fn cursor(bytes: &[u8]) -> crate::Result<Vec<u8>> {
+        crate::plugins::cursor_again(bytes)
+    }
 }
 
 /// The code that the project's front page shows.

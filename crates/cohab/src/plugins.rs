@@ -28,6 +28,7 @@ pub use cohab_plugin::{Grants, Level, LoadError, Stage, Tier};
 use serde::{Deserialize, Serialize};
 
 pub use self::journal::PluginLogLine;
+pub(crate) use self::records::cursor_again;
 pub use self::records::{PluginFailure, PluginMode, PluginRecord};
 use self::runner::Step;
 pub(crate) use self::supervisor::{Crew, Supervisor};

@@ -21,14 +21,18 @@ const ADDRESS_SANITIZER: &str = "-Zsanitizer=address";
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sanitizer {
     Address,
-    None,
+    /// It was to be done without.
+    NotWanted,
+    /// It was wanted and does not work.
+    Missing,
 }
 
 impl fmt::Display for Sanitizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Address => "with AddressSanitizer",
-            Self::None => "WITHOUT AddressSanitizer, which does not work here",
+            Self::NotWanted => "without AddressSanitizer",
+            Self::Missing => "WITHOUT AddressSanitizer, which does not work here",
         })
     }
 }
@@ -44,7 +48,7 @@ pub(super) struct Built {
 }
 
 /// Builds these targets, or all if none is named.
-pub(super) fn build(workspace: &Workspace, wanted: &[String]) -> Result<Built> {
+pub(super) fn build(workspace: &Workspace, wanted: &[String], is_plain: bool) -> Result<Built> {
     let metadata = workspace.metadata(&workspace.path(MANIFEST))?;
     let all = || metadata.packages.iter().flat_map(|package| package.targets_of("bin"));
     if let Some(unknown) = wanted.iter().find(|name| all().all(|target| target.name != **name)) {
@@ -56,7 +60,14 @@ pub(super) fn build(workspace: &Workspace, wanted: &[String]) -> Result<Built> {
         .filter(|name| wanted.is_empty() || wanted.contains(name))
         .collect();
     let host = host(workspace)?;
-    let sanitizer = if address_sanitizer_works() { Sanitizer::Address } else { Sanitizer::None };
+    let sanitizer = match () {
+        () if is_plain => Sanitizer::NotWanted,
+        () if address_sanitizer_works() => Sanitizer::Address,
+        () => Sanitizer::Missing,
+    };
+    // Beside each other, so that neither has to be built anew after the other.
+    let beside = if sanitizer == Sanitizer::Address { "" } else { "plain" };
+    let target_directory = metadata.target_directory.join(beside);
     let mut flags = COVERAGE.to_owned();
     if sanitizer == Sanitizer::Address {
         flags = format!("{flags} {ADDRESS_SANITIZER}");
@@ -64,6 +75,7 @@ pub(super) fn build(workspace: &Workspace, wanted: &[String]) -> Result<Built> {
     let mut command = workspace.cargo("build");
     // A target that is named keeps the flags away from build scripts and procedural macros.
     command.args(["--release", "--manifest-path", MANIFEST, "--target", &host]);
+    command.arg("--target-dir").arg(&target_directory);
     for target in &targets {
         command.args(["--bin", target]);
     }
@@ -74,7 +86,7 @@ pub(super) fn build(workspace: &Workspace, wanted: &[String]) -> Result<Built> {
     Ok(Built {
         targets,
         sanitizer,
-        programs: metadata.target_directory.join(&host).join("release"),
+        programs: target_directory.join(&host).join("release"),
         corpora: metadata.target_directory.join("corpus"),
     })
 }

@@ -152,11 +152,15 @@ fn check(written: &Written, bundle: &Bundle) -> Checked<Manifest> {
     })
 }
 
-fn name(name: &Spanned<String>) -> Checked<String> {
-    let text = name.get_ref();
+pub(super) fn is_name(text: &str) -> bool {
     let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     let begins = text.starts_with(|c: char| c.is_ascii_lowercase());
-    if begins && text.len() <= NAME_CHARS_MAX && text.chars().all(is_allowed) {
+    begins && text.len() <= NAME_CHARS_MAX && text.chars().all(is_allowed)
+}
+
+fn name(name: &Spanned<String>) -> Checked<String> {
+    let text = name.get_ref();
+    if is_name(text) {
         return Ok(text.clone());
     }
     let rule =

@@ -8,11 +8,11 @@ use cohab_core::NamespaceId;
 use cohab_plugin::{Call, CallErrorKind, ChangeRef, Changes, Level, OnFailure, matches};
 
 use super::desk::{Desk, Effects};
-use super::journal;
 use super::roster::{Guard, Roster};
+use super::{journal, records};
 use crate::commit::Open;
 use crate::store::Inner;
-use crate::{Batch, Error, Kind, Result, Transaction};
+use crate::{Batch, Error, Freshness, Kind, Result, Transaction};
 
 /// How many changes, and bytes of them, a plugin is shown at a time.
 const SLICE_CHANGES: u32 = 1000;
@@ -26,10 +26,11 @@ pub(crate) fn begin_writing(inner: &Inner) -> Result<()> {
     inner.plugins.begin_writing(inner)
 }
 
-/// There is nothing that this build could not ask.
-#[expect(clippy::unnecessary_wraps, reason = "another build may refuse")]
-pub(crate) fn check_build(_inner: &Inner) -> Result<()> {
-    Ok(())
+/// Checks that it can be known whom to ask: a replica whose plugins' records are damaged would become a store that nobody can
+/// write.
+pub(crate) fn check_build(inner: &Inner) -> Result<()> {
+    let snapshot = inner.snapshot(Freshness::Latest)?;
+    records::all(&snapshot)?.keys().try_for_each(|name| records::cursor(&snapshot, name).map(drop))
 }
 
 /// The values before and after.

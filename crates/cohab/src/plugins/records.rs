@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use cohab_core::{Name, StoreId, Timestamp, Version};
-use cohab_plugin::{Bundle, ContentHash, Grants, LoadError, Tier};
+use cohab_plugin::{Bundle, ContentHash, Grants, LoadError, Manifest, Tier};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -157,6 +157,24 @@ fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T> {
         .map_err(|error| Error::corrupt(format!("the {what} is not as cohab writes it: {error}")))
 }
 
+/// Decodes the record of the plugin that a key names.
+///
+/// In a replica it is what the source made of it. What a plugin is called becomes part of paths and the name of a thread, so
+/// a name that no manifest could have given goes no further.
+fn decode_record(key: &[u8], value: &[u8]) -> Result<PluginRecord> {
+    let record: PluginRecord = decode("record of a plugin", value)?;
+    if record.name.as_bytes() == key && Manifest::is_name(&record.name) {
+        return Ok(record);
+    }
+    let (key, name) = (key.escape_ascii(), record.name.escape_debug());
+    Err(Error::corrupt(format!("the record of plugin `{key}` says that it is called `{name}`")))
+}
+
+/// Decodes a cursor and encodes it again.
+pub(crate) fn cursor_again(bytes: &[u8]) -> Result<Vec<u8>> {
+    encode(&decode::<Cursor>("cursor of a plugin", bytes)?)
+}
+
 /// A plugin's record, and the version that last wrote it.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
@@ -182,7 +200,7 @@ pub(crate) fn all(snapshot: &Snapshot) -> Result<BTreeMap<String, Known>> {
     let Some(view) = find(snapshot, RECORDS)? else { return Ok(BTreeMap::new()) };
     let entries = view.all()?.map(|entry| {
         let entry = entry?;
-        let record: PluginRecord = decode("record of a plugin", entry.value())?;
+        let record = decode_record(entry.key(), entry.value())?;
         Ok((record.name.clone(), Known { record, version: entry.version() }))
     });
     entries.collect()
@@ -218,7 +236,7 @@ impl Transaction<'_, '_> {
     pub(crate) fn plugin_record(&mut self, plugin: &str) -> Result<Option<Known>> {
         let Some(id) = self.commit.find_any(&own(RECORDS)?)? else { return Ok(None) };
         let Some(value) = self.get_in(id, plugin.as_bytes())? else { return Ok(None) };
-        Ok(Some(Known { record: decode("record of a plugin", &value)?, version: value.version() }))
+        Ok(Some(Known { record: decode_record(plugin.as_bytes(), &value)?, version: value.version() }))
     }
 
     /// Writes the record of the plugin whose state that is once more, so that everybody looks at it anew.

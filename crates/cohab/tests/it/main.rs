@@ -37,6 +37,8 @@ mod plugins;
 #[cfg(feature = "scripts")]
 mod plugins_faults;
 #[cfg(feature = "scripts")]
+mod plugins_foreign;
+#[cfg(feature = "scripts")]
 mod plugins_killed;
 #[cfg(feature = "scripts")]
 mod plugins_reload;

@@ -154,6 +154,23 @@ fn a_damaged_card_is_named_and_a_newer_one_is_told_from_it() -> Result<()> {
     Ok(())
 }
 
+/// A card that was not UTF-8 was an error of the disk, without a word about the remedy; and a file of any length that lay in
+/// its place was read into memory as a whole. Both are damage, as all that is no card.
+#[test]
+fn a_card_of_arbitrary_bytes_is_damage_whatever_its_length() -> Result<()> {
+    let scratch = Scratch::new();
+    let id = scratch.with_namespace().id();
+    let card = scratch.path().join("store.json");
+    fs::write(&card, b"{\"store\":\"\xff\xfe\"}").expect("can be written");
+    refusal(Store::open(scratch.path()), Kind::Corrupt, "store.json is damaged");
+    let endless = fs::File::create(&card).expect("can be written");
+    endless.set_len(1 << 40).expect("takes no room");
+    refusal(Store::open(scratch.path()), Kind::Corrupt, "it has more than");
+    assert_eq!(Store::rewrite_card(scratch.path())?, id);
+    scratch.store();
+    Ok(())
+}
+
 #[test]
 fn a_creation_that_was_interrupted_is_finished_by_the_next_opener() -> Result<()> {
     let scratch = Scratch::new();
