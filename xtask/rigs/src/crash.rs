@@ -19,6 +19,7 @@ mod trace;
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -124,7 +125,7 @@ impl Covered {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     silence_panics();
     let begin = Instant::now();
-    let rig = Rig { arguments };
+    let rig = Rig { arguments, is_over: AtomicBool::new(false) };
     if let Some(seed) = arguments.session {
         let choices = if seed == SCRIPTED { Choices::Every } else { Choices::Random(40) };
         let covered = rig.session(seed, Part { choices, one_in: 1 })?;
@@ -164,6 +165,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 struct Rig<'a> {
     arguments: &'a Arguments,
+    /// Set once something was found, which ends all threads.
+    is_over: AtomicBool,
 }
 
 impl Rig<'_> {
@@ -204,6 +207,9 @@ impl Rig<'_> {
         let mut known = HashSet::new();
         let mut point = 0;
         for (index, op) in recorded.ops.iter().enumerate() {
+            if self.is_over.load(Ordering::Relaxed) {
+                break;
+            }
             disk.advance(index);
             if let Op::Promise(promise) = op {
                 promises.add(promise);
@@ -217,8 +223,9 @@ impl Rig<'_> {
             if !is_wanted || point % jobs != job || !(point / jobs).is_multiple_of(part.one_in) {
                 continue;
             }
-            // Each point draws for itself, so that one can be repeated alone.
+            // Each point draws for itself, and how it is looked at is drawn apart, so that one can be repeated alone.
             let mut random = Random::new(seed << 32 ^ index as u64);
+            let mut lucks = random.fork();
             let survivals = match part.choices {
                 Choices::Every => Survival::every(disk.pending(), disk.last_sectors()),
                 Choices::Random(count) => {
@@ -226,7 +233,7 @@ impl Rig<'_> {
                 }
             };
             for survival in survivals {
-                let mut luck = random.fork();
+                let mut luck = lucks.fork();
                 if !known.insert(disk.identify(&survival)) {
                     covered.same += 1;
                     continue;
@@ -241,6 +248,7 @@ impl Rig<'_> {
                     ensure!(took < IMAGE_TIME_MAX, "it took {took:?}");
                     Ok(seen)
                 });
+                self.is_over.fetch_or(outcome.is_err(), Ordering::Relaxed);
                 covered.seen.add(outcome.with_context(|| {
                     format!(
                         "the power goes at point {index} of session {seed}, after {}; {survival}\n\

@@ -56,6 +56,9 @@ pub(crate) struct Arguments {
     /// How many processes work at the same time
     #[arg(long, default_value_t = 2)]
     jobs: usize,
+    /// Where the stores lie; in memory if not said
+    #[arg(long)]
+    dir: Option<PathBuf>,
     /// Works for another process, here
     #[arg(long, hide = true)]
     worker: Option<PathBuf>,
@@ -158,7 +161,9 @@ fn work_off(
 ) -> anyhow::Result<(Report, u64)> {
     let (report, next) = (Mutex::new((Report::default(), 0)), AtomicUsize::new(0));
     let memory = std::path::Path::new("/dev/shm");
-    let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    let chosen = arguments.dir.clone();
+    let place =
+        chosen.unwrap_or_else(|| if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() });
     let one = || -> anyhow::Result<()> {
         let made = tempfile::Builder::new().prefix("cohab-faults-").tempdir_in(&place)?;
         let mut worker = Worker::start(made)?;

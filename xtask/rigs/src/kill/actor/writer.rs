@@ -230,7 +230,7 @@ impl Writer {
             }
             330..360 => self.write_behind_own_lock()?,
             360..385 => self.write_behind_tenants_lock()?,
-            385..398 => self.abandon()?,
+            385..395 => self.abandon()?,
             _ => self.be_overtaken()?,
         }
         if self.random.one_in(4) {
@@ -368,7 +368,8 @@ impl Writer {
     fn write_behind_tenants_lock(&mut self) -> Result<()> {
         let lock = self.random.index(LOCKS.len());
         let Some(token) = self.scene.fence(lock).get() else { return Ok(()) };
-        let token = token - self.random.below(3).min(token - 1);
+        let behind = if self.random.one_in(2) { self.random.below(3) } else { self.random.below(100) };
+        let token = token - behind.min(token - 1);
         let plan = Plan { puts: vec![Key::guarded(lock)], fence: Some((lock, token)), ..Plan::default() };
         if self.random.one_in(2) {
             self.commit(&plan, Expected::MayBeStale)
