@@ -66,6 +66,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         }
         // Copies of the tree share what the dependencies compile to, for which they need not be theirs.
         command.env("CARGO_TARGET_DIR", target.join("mutants-build"));
+        // What searches at random searches briefly, or a mutant would take a minute.
+        command.env("PROPTEST_CASES", "32");
         let output = target.join("mutants-reports").join(name);
         fs::create_dir_all(&output)?;
         command.arg("--output").arg(&output);

@@ -152,3 +152,32 @@ impl Ledger {
 fn is_pinned(entry: &Head, intervals: &Intervals) -> bool {
     entry.is_pinned() && entry.tenant().generation() == intervals.generation()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    /// More than have a counter of their own, and all at once.
+    #[test]
+    fn nothing_that_many_threads_count_is_lost() {
+        const THREADS: usize = 3 * STRIPES;
+        const TIMES: u64 = 1000;
+        let (counter, all_there) = (Counter::default(), Barrier::new(THREADS));
+        for round in 1..=2 {
+            std::thread::scope(|scope| {
+                for _ in 0..THREADS {
+                    scope.spawn(|| {
+                        counter.count();
+                        all_there.wait();
+                        (1..TIMES).for_each(|_| counter.count());
+                    });
+                }
+            });
+            assert_eq!(counter.total(), round * TIMES * THREADS as u64);
+        }
+        assert!(counter.others.load(Ordering::Relaxed) > 0, "some had none of their own");
+        assert!(counter.own.iter().any(|stripe| stripe.load(Ordering::Relaxed) > 0));
+    }
+}

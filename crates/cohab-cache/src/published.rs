@@ -54,3 +54,86 @@ impl<T> fmt::Debug for Published<T> {
         f.debug_struct("Published").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicUsize};
+    use std::thread;
+
+    use super::*;
+
+    /// A value that says when it is gone, and that is damaged if it is read afterwards.
+    struct Value {
+        number: usize,
+        same: Box<usize>,
+        gone: Arc<AtomicUsize>,
+    }
+
+    impl Drop for Value {
+        fn drop(&mut self) {
+            self.gone.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn value(number: usize, gone: &Arc<AtomicUsize>) -> Value {
+        Value { number, same: Box::new(number), gone: gone.clone() }
+    }
+
+    /// Lets the epochs pass that what was deferred waits for, and returns how many values are gone then.
+    fn gone_in_time(gone: &AtomicUsize, expected: usize) -> usize {
+        for _ in 0..10_000 {
+            if gone.load(Ordering::SeqCst) == expected {
+                break;
+            }
+            crossbeam::epoch::pin().flush();
+            thread::yield_now();
+        }
+        gone.load(Ordering::SeqCst)
+    }
+
+    #[test]
+    fn what_was_replaced_is_there_for_those_who_read_it_and_gone_afterwards() {
+        let (place, gone) = (Published::default(), Arc::new(AtomicUsize::new(0)));
+        let guard = crossbeam::epoch::pin();
+        assert!(place.load(&guard).is_none());
+        place.store(value(1, &gone));
+        let first = place.load(&guard).expect("was stored");
+        place.store(value(2, &gone));
+        assert_eq!(place.load(&guard).map(|value| value.number), Some(2));
+        for _ in 0..100 {
+            crossbeam::epoch::pin().flush();
+        }
+        assert_eq!((first.number, *first.same, gone.load(Ordering::SeqCst)), (1, 1, 0), "is being read");
+        drop(guard);
+        assert_eq!(gone_in_time(&gone, 1), 1, "nobody reads it any more");
+        assert_eq!(format!("{place:?}"), "Published { .. }");
+        drop(place);
+        assert_eq!(gone.load(Ordering::SeqCst), 2, "the last one goes with its place");
+        drop(Published::<Value>::default());
+    }
+
+    #[test]
+    fn readers_beside_those_who_replace_see_whole_values_that_do_not_go_back() {
+        const VALUES: usize = 20_000;
+        let (place, gone) = (Published::default(), Arc::new(AtomicUsize::new(0)));
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let mut seen = 0;
+                    while !is_over.load(Ordering::Relaxed) {
+                        let guard = crossbeam::epoch::pin();
+                        let Some(value) = place.load(&guard) else { continue };
+                        assert_eq!(value.number, *value.same);
+                        assert!(value.number >= seen, "went back from {seen} to {}", value.number);
+                        seen = value.number;
+                    }
+                });
+            }
+            (0..VALUES).for_each(|number| place.store(value(number, &gone)));
+            is_over.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(gone_in_time(&gone, VALUES - 1), VALUES - 1, "all but the last");
+    }
+}

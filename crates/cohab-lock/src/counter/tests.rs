@@ -127,6 +127,23 @@ fn numbers_go_on_after_the_highest_that_is_known() -> Result<(), Error> {
     Ok(())
 }
 
+/// As a writer does before each commit.
+#[test]
+fn a_counter_that_stays_open_is_looked_at_again_and_again() -> Result<(), Error> {
+    let dir = tempfile::tempdir().expect("there is room for a directory");
+    let counter = Counter::at(dir.path().join("epoch"));
+    assert!(counter.open().is_err(), "there is none yet, and looking creates nothing");
+    counter.advance(0)?;
+    let open = counter.open()?;
+    assert_eq!((open.current()?, open.current()?), (1, 1));
+    counter.advance(41)?;
+    assert_eq!(open.current()?, 42);
+    fs::write(counter.path(), [0xff; FILE_BYTES]).expect("can be written");
+    let refused = open.current().expect_err("holds no number");
+    assert!(refused.to_string().contains("epoch is damaged; once nothing"), "{refused}");
+    Ok(())
+}
+
 #[test]
 fn a_counter_that_is_neither_old_nor_new_is_damaged() {
     let dir = tempfile::tempdir().expect("there is room for a directory");

@@ -99,6 +99,42 @@ fn a_wait_ends_when_it_is_cancelled_or_over() -> Result<(), Error> {
     Ok(())
 }
 
+/// What a writer asks several times a second: does somebody want to take over?
+#[test]
+fn whether_a_lock_is_held_alone_can_be_seen_without_taking_it() -> Result<(), Error> {
+    let scratch = Scratch::new();
+    let lock = LockFile::in_dir(scratch.path(), "job");
+    assert!(!lock.is_held(), "there is no such file");
+    assert!(!scratch.path().join("job.lock").exists(), "looking creates nothing");
+    let held = lock.acquire(&me(), Duration::ZERO)?;
+    assert!(lock.is_held());
+    assert!(lock.is_held(), "looking takes nothing away");
+    drop(held);
+    assert!(!lock.is_held());
+    let shared = lock.acquire_with(&me(), Mode::Shared, Wait::Try, &Cancel::new())?;
+    assert!(!lock.is_held(), "those who share do not hold it alone");
+    drop(shared);
+    drop(lock.acquire(&me(), Duration::ZERO)?);
+    Ok(())
+}
+
+#[test]
+fn whoever_looks_is_told_all_that_the_holder_says() -> Result<(), Error> {
+    let scratch = Scratch::new();
+    let lock = LockFile::in_dir(scratch.path(), "job");
+    let instance = cohab_core::InstanceId::generate();
+    let says = me().instance(instance).app("jobs").channel("nightly").app_version("1.2").label("desk");
+    let held = lock.acquire(&says, Duration::ZERO)?;
+    let told = lock.current().expect("is held");
+    assert_eq!((told.instance, told.pid), (Some(instance), std::process::id()));
+    let texts = [told.app.clone(), told.channel.clone(), told.app_version.clone(), told.label.clone()];
+    assert_eq!(texts.map(Option::unwrap_or_default), ["jobs", "nightly", "1.2", "desk"]);
+    let refused = lock.acquire(&me(), Duration::ZERO).expect_err("is held").to_string();
+    assert!(refused.ends_with(&format!(", instance {instance}, channel nightly)")), "{refused}");
+    drop(held);
+    Ok(())
+}
+
 #[cfg(unix)]
 #[test]
 fn a_lock_that_was_removed_under_a_waiter_is_not_taken() -> Result<(), Error> {

@@ -174,6 +174,27 @@ fn many_locks_are_acquired_all_or_none() -> Result<(), Error> {
     Ok(())
 }
 
+#[test]
+fn a_request_for_many_that_is_cancelled_holds_none_of_them() -> Result<(), Error> {
+    let scratch = Scratch::new();
+    let locks = scratch.locks();
+    let held = acquired(&locks, "b", Mode::Exclusive);
+    let cancel = Cancel::new();
+    let refused = thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            let wanted = [("a", Mode::Exclusive), ("b", Mode::Exclusive), ("c", Mode::Exclusive)];
+            locks.acquire_many(&wanted, &Request::new(&me()).wait(Wait::Forever).cancel(&cancel)).map(drop)
+        });
+        thread::sleep(Duration::from_millis(40));
+        cancel.cancel();
+        other.join().expect("does not panic").expect_err("was cancelled")
+    });
+    assert_eq!(refused.to_string(), r#"waiting for the lock "b" was cancelled"#);
+    drop(held);
+    assert!(locks.list()?.iter().all(|lock| !lock.is_held()));
+    Ok(())
+}
+
 /// In whatever order each names them, nobody waits for somebody who waits for him.
 #[test]
 fn many_who_want_many_locks_all_get_them() {
