@@ -40,6 +40,7 @@ impl fmt::Display for Totals {
         }
         row("stopped", deeds.stops)?;
         row("everybody killed at once", deeds.massacres)?;
+        row("take-overs", checked.take_overs)?;
         row("epochs that committed something", checked.epochs)?;
         row("versions", checked.versions)?;
         row("acknowledged commits found", checked.acknowledged)?;
