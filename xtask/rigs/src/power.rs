@@ -430,8 +430,13 @@ fn play(
     let wait = if plan.point.is_some() { plan.moment + Duration::from_millis(400) } else { plan.moment };
     if !is_cut(&crew) && !crew.hear(wait, |report| *report == Report::Cut) {
         let alive = !has_failed(&crew);
-        disk.let_stray(plan.stray, &store_path(&ledger.place).join("store.redb"), random)?;
-        disk.cut(plan.journal)?;
+        let strayed = disk.let_stray(plan.stray, &store_path(&ledger.place).join("store.redb"), random);
+        if let Err(error) = strayed.and_then(|()| disk.cut(plan.journal))
+            // Unless a process was faster.
+            && !crew.hear(Duration::from_secs(1), |report| *report == Report::Cut)
+        {
+            return Err(error);
+        }
         if !alive {
             bail!("a process failed while there was power: {:?}", crew.kill()?);
         }

@@ -77,7 +77,10 @@ impl Shared {
 
     fn blow(&self) {
         Report::Cut.send();
-        if let Err(error) = shut_down(&self.mount, Journal::Lost) {
+        // Where the rig was faster, there is nothing left to shut down.
+        if let Err(error) = shut_down(&self.mount, Journal::Lost)
+            && error.raw_os_error() != Some(libc::EIO)
+        {
             Report::Panicked(format!("the file system cannot be shut down: {error}")).send();
         }
     }

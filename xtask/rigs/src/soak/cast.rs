@@ -226,7 +226,12 @@ impl Writer {
             turn if turn.is_multiple_of(173) => {
                 let to = Version::new(store.snapshot()?.version().get().saturating_sub(25));
                 let done = store.write(|tx| tx.rollback_namespace("stock", to));
-                self.counts.note("rolled back", done, &may_be_gone)
+                self.counts.note("rolled back", done, &may_be_gone)?;
+                if self.random.one_in(2) {
+                    let undone = store.write(|tx| tx.undo());
+                    self.counts.note("undone", undone, &may_be_gone)?;
+                }
+                Ok(())
             }
             turn if turn.is_multiple_of(71) => self.come_and_go(&may_be_gone),
             turn if turn.is_multiple_of(101) => self.counts.note("maintained", store.maintain(), &[]),
