@@ -61,6 +61,9 @@ pub(crate) struct Arguments {
     /// Fill disks and refuse system calls instead: so many times each
     #[arg(long, value_name = "TIMES", num_args = 0..=1, default_missing_value = "12")]
     full_disks: Option<usize>,
+    /// Have writers sync nothing, and succeed once that is found
+    #[arg(long)]
+    planted: bool,
     /// A few seconds of everything
     #[arg(long)]
     smoke: bool,
@@ -206,6 +209,8 @@ struct Plan {
     lingers: Duration,
     /// Whether the store is looked at, or written to at once.
     is_checked: bool,
+    /// Whether writers sync nothing, which has to be found.
+    skips_syncs: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -246,6 +251,7 @@ impl Plan {
             journal: if random.one_in(6) { Journal::Flushed } else { Journal::Lost },
             lingers: if random.one_in(3) { spread(random, 40_000) } else { Duration::ZERO },
             is_checked: !random.one_in(6),
+            skips_syncs: false,
         }
     }
 }
@@ -312,8 +318,13 @@ fn cut_many(arguments: &Arguments, file_systems: &[FileSystem]) -> anyhow::Resul
             let mut random = random.fork();
             let mut plan = Plan::draw(&mut random);
             plan.is_checked |= cut + 1 == per_image;
+            plan.skips_syncs = arguments.planted;
             let looked = cut_once(&disk, &mut ledger, &plan, &mut random, totals);
             if let Err(error) = looked {
+                if arguments.planted {
+                    println!("found at cut {done}, on {}: {error:#}", file_system.name());
+                    return Ok(());
+                }
                 let again = format!(
                     "cargo xtask power --seed {} --cuts {cuts} --fs {:?}",
                     arguments.seed, arguments.fs
@@ -329,6 +340,9 @@ fn cut_many(arguments: &Arguments, file_systems: &[FileSystem]) -> anyhow::Resul
             }
             done += 1;
         }
+    }
+    if arguments.planted {
+        bail!("nobody has synced anything, and {done} cuts have not found it");
     }
     print(&totals, begin.elapsed());
     Ok(())
@@ -392,6 +406,7 @@ fn play(
         cut_at: None,
         cut_after: 0,
         cut_opening: false,
+        skip_syncs: plan.skips_syncs,
     };
     let mut fused = quiet.clone();
     if let Some((point, after, is_opening)) = plan.point {
