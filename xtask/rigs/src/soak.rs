@@ -65,7 +65,7 @@ const MIB: f64 = 1024.0;
 const LONG: f64 = 600.0;
 
 /// By when a process is ready, unless it hangs.
-const PROMPT: Duration = Duration::from_secs(60);
+const PROMPT: Duration = Duration::from_mins(1);
 
 /// The plugin that writers run: an index of its own, and a count.
 const MANIFEST: &str = "name = \"index\"\napi = 1\nentry = \"main.rhai\"\n[[trigger]]\non = \"commit\"\n\
@@ -355,13 +355,13 @@ impl<'p> Stage<'p> {
                 course.allowed,
                 format!("{:?}", course.verdict).to_lowercase()
             );
-            let grows = course.verdict == Verdict::Grows;
-            if grows || points {
+            let is_growth = course.verdict == Verdict::Grows;
+            if is_growth || points {
                 let list: Vec<String> =
                     series.points.iter().map(|(at, value)| format!("{at:.0}:{value:.0}")).collect();
                 println!("  {}", list.join(" "));
             }
-            if grows {
+            if is_growth {
                 grown.push(series.name.clone());
             }
         }

@@ -142,7 +142,7 @@ impl Ledger {
         let path = store_path(&self.place);
         let last = self.done.keys().next_back().copied().unwrap_or(self.version);
         if random.one_in(4) && (last > 0 || path.join("store.json").exists()) {
-            self.check_as_reader(&path, last)?;
+            check_as_reader(&path, last)?;
         }
         let begin = Instant::now();
         let store = options()
@@ -174,18 +174,6 @@ impl Ledger {
         }
         found.files = count_files(&path)?;
         Ok(found)
-    }
-
-    /// A reader that comes first finds the same, or says that somebody who may write has to open the store.
-    fn check_as_reader(&self, path: &Path, last: u64) -> anyhow::Result<()> {
-        let store = match options().role(Role::Reader).open(path) {
-            // It was never finished.
-            Err(error) if error.kind() == Kind::NotFound && last == 0 => return Ok(()),
-            store => store.context("a reader cannot open the store")?,
-        };
-        let version = store.snapshot()?.version().get();
-        ensure!(version >= last, "a reader finds version {version}, and {last} was acknowledged");
-        Ok(())
     }
 
     fn check_versions(
@@ -318,6 +306,18 @@ fn count_files(dir: &Path) -> anyhow::Result<u64> {
         count += if entry.file_type()?.is_dir() { count_files(&entry.path())? } else { 1 };
     }
     Ok(count)
+}
+
+/// A reader that comes first finds the same, or says that somebody who may write has to open the store.
+fn check_as_reader(path: &Path, last: u64) -> anyhow::Result<()> {
+    let store = match options().role(Role::Reader).open(path) {
+        // It was never finished.
+        Err(error) if error.kind() == Kind::NotFound && last == 0 => return Ok(()),
+        store => store.context("a reader cannot open the store")?,
+    };
+    let version = store.snapshot()?.version().get();
+    ensure!(version >= last, "a reader finds version {version}, and {last} was acknowledged");
+    Ok(())
 }
 
 /// The plugin has counted each change since it was added once, whatever was refused in between.

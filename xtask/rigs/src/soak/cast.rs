@@ -220,7 +220,7 @@ impl Writer {
             }
             turn if turn.is_multiple_of(97) => self.mark(),
             turn if turn.is_multiple_of(131) => {
-                let undone = store.write(|tx| tx.undo());
+                let undone = store.write(|tx| tx.undo().map(drop));
                 self.counts.note("undone", undone, &may_be_gone)
             }
             turn if turn.is_multiple_of(173) => {
@@ -228,7 +228,7 @@ impl Writer {
                 let done = store.write(|tx| tx.rollback_namespace("stock", to));
                 self.counts.note("rolled back", done, &may_be_gone)?;
                 if self.random.one_in(2) {
-                    let undone = store.write(|tx| tx.undo());
+                    let undone = store.write(|tx| tx.undo().map(drop));
                     self.counts.note("undone", undone, &may_be_gone)?;
                 }
                 Ok(())
@@ -437,7 +437,7 @@ fn visit(place: &Path) -> Result<()> {
     store.snapshot()?.namespace("accounts")?.all()?.for_each(drop);
     tell(&Told::Ready);
     // Until it is killed, with all that in its hands.
-    thread::sleep(Duration::from_secs(600));
+    thread::sleep(Duration::from_mins(10));
     drop(lease);
     Ok(())
 }
