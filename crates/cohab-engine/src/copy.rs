@@ -28,7 +28,7 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if the file exists already, [`Error::Corrupt`] if an entry is damaged.
+    /// [`Error::Io`] if the file exists already or cannot be written to its end, [`Error::Corrupt`] if an entry is damaged.
     pub fn copy_to(
         &self,
         path: &Path,
@@ -37,7 +37,7 @@ impl Snapshot {
         mut progress: impl FnMut(CopyProgress),
         change: impl FnOnce(&mut Transaction<'_>) -> Result<()>,
     ) -> Result<()> {
-        let copy = Engine::create_new(path, options)?;
+        let copy = Engine::create_new(path, options.clone())?;
         copy.write(|tx| {
             let mut done = CopyProgress { entries: 0, bytes: 0 };
             for &table in tables {
@@ -55,6 +55,15 @@ impl Snapshot {
             change(tx)
         })?;
         copy.close()?;
+        // Closing writes as well, and the engine does not tell whether that worked. A copy that it did not is whole, but
+        // only opens for those who may write it.
+        match Engine::open_reader(path, options) {
+            Err(Error::NeedsRecovery(_)) => {
+                let error = std::io::Error::other("the system refused the last of what was written");
+                return Err(Error::io(format!("closing {}", path.display()), error));
+            }
+            opened => drop(opened?),
+        }
         let synced = std::fs::File::open(path).and_then(|file| file.sync_all());
         synced.map_err(|error| Error::io(format!("syncing {}", path.display()), error))
     }
