@@ -47,7 +47,7 @@ pub(crate) struct Arguments {
     /// Determines what is random
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Makes runs with two faults for so many seconds
+    /// Begins nothing new after so many seconds
     #[arg(long = "for")]
     seconds: Option<u64>,
     /// Fails every call of some, and a few of the rest
@@ -81,7 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for &scenario in &chosen {
         if !arguments.points.is_empty() {
             tasks.push(Task { scenario, what: What::One(arguments.points.clone()) });
-        } else if arguments.pairs.is_none() && arguments.seconds.is_none() {
+        } else if arguments.pairs.is_none() {
             for &fault in &kinds {
                 for for_ever in [false, true] {
                     tasks.push(Task { scenario, what: What::Each { fault, for_ever } });
@@ -89,10 +89,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             }
         }
     }
-    if arguments.pairs.is_some() || arguments.seconds.is_some() {
+    if let Some(pairs) = arguments.pairs {
         let mut random = Random::new(arguments.seed);
-        let count = arguments.pairs.unwrap_or(u64::MAX).min(1_000_000);
-        for _ in 0..count {
+        for _ in 0..pairs {
             let scenario = chosen[random.index(chosen.len())];
             tasks.push(Task { scenario, what: What::Pair(random.fork()) });
         }
@@ -102,7 +101,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     report.print();
     if skipped > 0 {
         let all = report.points() + skipped;
-        println!("fraction  {} of {all} points, by the way in which each scenario met the fault", report.points());
+        println!(
+            "fraction  {} of {all} points, by the way in which each scenario met the fault",
+            report.points()
+        );
     }
     println!("took      {} s, with seed {}", began.elapsed().as_secs(), arguments.seed);
     if report.has_findings() {
@@ -121,7 +123,10 @@ struct Task {
 
 enum What {
     /// All points of a kind.
-    Each { fault: Fault, for_ever: bool },
+    Each {
+        fault: Fault,
+        for_ever: bool,
+    },
     One(Vec<Point>),
     Pair(Random),
 }
@@ -160,14 +165,15 @@ fn work_off(
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 break;
             }
-            let skipped = do_task(arguments, kinds, task, &mut worker, &report)?;
+            let skipped = do_task(arguments, kinds, task, &mut worker, &report, deadline)?;
             report.lock().unwrap_or_else(PoisonError::into_inner).1 += skipped;
         }
         let keeps = report.lock().unwrap_or_else(PoisonError::into_inner).0.has_findings();
         worker.end(keeps)
     };
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..arguments.jobs.max(1).min(tasks.len().max(1))).map(|_| scope.spawn(one)).collect();
+        let workers: Vec<_> =
+            (0..arguments.jobs.max(1).min(tasks.len().max(1))).map(|_| scope.spawn(one)).collect();
         workers.into_iter().try_for_each(|worker| worker.join().expect("does not panic"))
     })?;
     Ok(report.into_inner().unwrap_or_else(PoisonError::into_inner))
@@ -180,11 +186,17 @@ fn do_task(
     task: &Task,
     worker: &mut Worker,
     report: &Mutex<(Report, u64)>,
+    deadline: Option<Instant>,
 ) -> anyhow::Result<u64> {
     let (index, scenario, seed) = (task.scenario.0, task.scenario.1.name, arguments.seed);
     let mut run = |points: &[Point]| -> anyhow::Result<case::Outcome> {
         let outcome = worker.run(scenario, points, seed, true)?;
-        report.lock().unwrap_or_else(PoisonError::into_inner).0.note((index, scenario), points, seed, &outcome);
+        report.lock().unwrap_or_else(PoisonError::into_inner).0.note(
+            (index, scenario),
+            points,
+            seed,
+            &outcome,
+        );
         Ok(outcome)
     };
     match &task.what {
@@ -214,13 +226,19 @@ fn do_task(
                 if k == POINTS_MAX {
                     bail!("`{scenario}` does not end");
                 }
+                if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                    println!("{scenario} {fault}: broken off behind {k}, for want of time");
+                    break;
+                }
             }
         }
         What::Pair(random) => {
             let mut random = random.clone();
             let mut any = || (kinds[random.index(kinds.len())], random.one_in(2));
             let ((first, first_lasts), (second, second_lasts)) = (any(), any());
-            let calls = worker.run(scenario, &[Point { fault: first, k: POINTS_MAX, for_ever: false }], seed, false)?.calls;
+            let calls = worker
+                .run(scenario, &[Point { fault: first, k: POINTS_MAX, for_ever: false }], seed, false)?
+                .calls;
             if calls == 0 {
                 return Ok(0);
             }
@@ -229,7 +247,12 @@ fn do_task(
                 Point { fault: second, k: random.below(PAIR_DISTANCE), for_ever: second_lasts },
             ];
             let outcome = worker.run(scenario, &points, seed, true)?;
-            report.lock().unwrap_or_else(PoisonError::into_inner).0.note((index, scenario), &points, seed, &outcome);
+            report.lock().unwrap_or_else(PoisonError::into_inner).0.note(
+                (index, scenario),
+                &points,
+                seed,
+                &outcome,
+            );
         }
     }
     Ok(0)

@@ -23,37 +23,85 @@ use std::sync::{Arc, PoisonError, RwLock};
 #[derive(Debug)]
 pub(crate) enum Call<'a> {
     /// Opens a file or directory; the result is a descriptor.
-    Open { path: &'a Path, flags: i32 },
+    Open {
+        path: &'a Path,
+        flags: i32,
+    },
     /// Makes another descriptor of the same file; the result is that.
-    Duplicate { fd: i32 },
-    Close { fd: i32 },
+    Duplicate {
+        fd: i32,
+    },
+    Close {
+        fd: i32,
+    },
     /// Reads, at the descriptor's position if no other is given.
-    Read { fd: i32, at: Option<u64>, len: usize },
+    Read {
+        fd: i32,
+        at: Option<u64>,
+        len: usize,
+    },
     /// Writes, at the descriptor's position if no other is given.
-    Write { fd: i32, at: Option<u64>, data: &'a [u8] },
+    Write {
+        fd: i32,
+        at: Option<u64>,
+        data: &'a [u8],
+    },
     /// Asks for what was written to be durable, with all that is said about the file or only what reading it needs.
-    Sync { fd: i32, data_only: bool },
+    Sync {
+        fd: i32,
+        data_only: bool,
+    },
     /// Gives a file a length.
-    Truncate { fd: i32, len: u64 },
-    Rename { from: &'a Path, to: &'a Path, how: Rename },
+    Truncate {
+        fd: i32,
+        len: u64,
+    },
+    Rename {
+        from: &'a Path,
+        to: &'a Path,
+        how: Rename,
+    },
     /// Gives a file another name.
-    Link { from: &'a Path, to: &'a Path },
+    Link {
+        from: &'a Path,
+        to: &'a Path,
+    },
     /// Removes a name.
-    Unlink { path: &'a Path },
-    MakeDir { path: &'a Path },
-    RemoveDir { path: &'a Path },
+    Unlink {
+        path: &'a Path,
+    },
+    MakeDir {
+        path: &'a Path,
+    },
+    RemoveDir {
+        path: &'a Path,
+    },
     /// Opens a directory to list it.
-    List { path: &'a Path },
+    List {
+        path: &'a Path,
+    },
     /// Asks what is there.
-    Examine { path: &'a Path },
+    Examine {
+        path: &'a Path,
+    },
     /// Changes the mode.
-    Protect { path: &'a Path },
+    Protect {
+        path: &'a Path,
+    },
     /// Takes or lets go of a lock, or asks about one.
-    Lock { fd: i32, is_release: bool },
+    Lock {
+        fd: i32,
+        is_release: bool,
+    },
     /// Maps a file.
-    Map { fd: i32, len: usize },
+    Map {
+        fd: i32,
+        len: usize,
+    },
     /// Asks for random bytes.
-    Random { out: &'a mut [u8] },
+    Random {
+        out: &'a mut [u8],
+    },
 }
 
 /// How a rename treats what has the name already.

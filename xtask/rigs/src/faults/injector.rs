@@ -44,7 +44,13 @@ impl Injector {
     /// Fails calls at the first point, and, once that was met, at the one after it.
     pub(crate) fn new(root: &Path, points: &[Point], seed: u64) -> Self {
         let plans = points.iter().map(|point| Plan { point: *point, seen: 0, is_met: false }).collect();
-        let state = State { plans, is_off: false, random: Random::new(seed), hits: Vec::new(), kept: BTreeSet::new() };
+        let state = State {
+            plans,
+            is_off: false,
+            random: Random::new(seed),
+            hits: Vec::new(),
+            kept: BTreeSet::new(),
+        };
         Self { root: root.to_owned(), state: Mutex::new(state) }
     }
 
@@ -94,7 +100,7 @@ impl Injector {
                 if is_due {
                     let is_first = !plan.is_met;
                     plan.is_met = true;
-                    if matches!(call, Call::Unlink { .. } | Call::RemoveDir { .. } | Call::List { .. }) {
+                    if removes(call) {
                         state.kept.insert(path.to_owned());
                     }
                     if is_first || state.hits.len() < 8 {
@@ -145,6 +151,15 @@ impl Watcher for Injector {
                 -i64::from(fault.errno().expect("what has no number was done above"))
             }
         }
+    }
+}
+
+/// Whether a call may be part of removing a file, or a directory with what is in it.
+fn removes(call: &Call<'_>) -> bool {
+    match call {
+        Call::Open { flags, .. } => flags & libc::O_DIRECTORY != 0,
+        Call::Unlink { .. } | Call::RemoveDir { .. } | Call::List { .. } | Call::Examine { .. } => true,
+        _ => false,
     }
 }
 

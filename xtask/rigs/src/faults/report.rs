@@ -34,7 +34,13 @@ struct Finding {
 
 impl Report {
     /// Notes a run.
-    pub(crate) fn note(&mut self, (index, scenario): (usize, &'static str), points: &[Point], seed: u64, outcome: &Outcome) {
+    pub(crate) fn note(
+        &mut self,
+        (index, scenario): (usize, &'static str),
+        points: &[Point],
+        seed: u64,
+        outcome: &Outcome,
+    ) {
         let first = points[0];
         let replay: Vec<String> = points.iter().map(|point| format!("--point {point}")).collect();
         let replay = format!("cargo xtask faults --scenario {scenario} {} --seed {seed}", replay.join(" "));
@@ -58,6 +64,11 @@ impl Report {
         }
         for finding in &outcome.findings {
             let key = format!("{scenario} {}", general(finding));
+            let is_new = !self.findings.contains_key(&key);
+            if is_new {
+                // A long run is not to keep it for itself.
+                eprintln!("found: {finding} [{}]\n       {replay}", outcome.hit);
+            }
             let entry = self.findings.entry(key).or_insert_with(|| Finding {
                 count: 0,
                 first: format!("{finding} [{}]", outcome.hit),

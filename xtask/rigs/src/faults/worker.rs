@@ -58,12 +58,24 @@ impl Worker {
     }
 
     /// Has a run made. One that hangs, or ends the process, is a finding, and this worker is replaced.
-    pub(crate) fn run(&mut self, scenario: &str, points: &[Point], seed: u64, keep: bool) -> anyhow::Result<Outcome> {
+    pub(crate) fn run(
+        &mut self,
+        scenario: &str,
+        points: &[Point],
+        seed: u64,
+        keep: bool,
+    ) -> anyhow::Result<Outcome> {
         let job = Job { scenario: scenario.to_owned(), points: points.to_vec(), seed, keep };
         let sent = writeln!(self.jobs, "{}", serde_json::to_string(&job)?).and_then(|()| self.jobs.flush());
-        let answer = if sent.is_ok() { self.outcomes.recv_timeout(HANGS_AFTER) } else { Err(mpsc::RecvTimeoutError::Disconnected) };
+        let answer = if sent.is_ok() {
+            self.outcomes.recv_timeout(HANGS_AFTER)
+        } else {
+            Err(mpsc::RecvTimeoutError::Disconnected)
+        };
         let problem = match answer {
-            Ok(line) => return serde_json::from_str(&line).with_context(|| format!("a worker said {line:?}")),
+            Ok(line) => {
+                return serde_json::from_str(&line).with_context(|| format!("a worker said {line:?}"));
+            }
             Err(mpsc::RecvTimeoutError::Timeout) => format!("hangs for {} s", HANGS_AFTER.as_secs()),
             Err(mpsc::RecvTimeoutError::Disconnected) => {
                 format!("ends the process: {}", self.child.wait().context("waiting for a worker")?)
@@ -71,7 +83,9 @@ impl Worker {
         };
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let place = tempfile::Builder::new().prefix("cohab-faults-").tempdir_in(self.place.path().parent().context("is somewhere")?)?;
+        let place = tempfile::Builder::new()
+            .prefix("cohab-faults-")
+            .tempdir_in(self.place.path().parent().context("is somewhere")?)?;
         let old = std::mem::replace(self, Self::start(place)?);
         let kept = keep.then(|| old.place.path().to_owned());
         if keep {

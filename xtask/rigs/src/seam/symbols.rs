@@ -50,7 +50,11 @@ unsafe fn path_at(directory: c_int, path: *const c_char) -> PathBuf {
     if path.is_absolute() {
         return path.to_owned();
     }
-    let base = if directory == libc::AT_FDCWD { std::env::current_dir().unwrap_or_default() } else { path_of(directory) };
+    let base = if directory == libc::AT_FDCWD {
+        std::env::current_dir().unwrap_or_default()
+    } else {
+        path_of(directory)
+    };
     base.join(path)
 }
 
@@ -404,7 +408,12 @@ unsafe fn control(fd: c_int, command: c_int, argument: usize) -> i64 {
     let carry_out = |_| unsafe { kernel(libc::SYS_fcntl, &[arg(fd), arg(command), argument]) };
     match command {
         libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => pass(|| Call::Duplicate { fd }, &carry_out),
-        libc::F_OFD_GETLK | libc::F_OFD_SETLK | libc::F_OFD_SETLKW | libc::F_GETLK | libc::F_SETLK | libc::F_SETLKW => {
+        libc::F_OFD_GETLK
+        | libc::F_OFD_SETLK
+        | libc::F_OFD_SETLKW
+        | libc::F_GETLK
+        | libc::F_SETLK
+        | libc::F_SETLKW => {
             // SAFETY: these commands take the address of a description of a lock.
             let kind = unsafe { (*(argument as *const libc::flock64)).l_type };
             let is_release = c_int::from(kind) == c_int::from(libc::F_UNLCK as i16);

@@ -30,9 +30,12 @@ pub(super) const WRITE: Scenario = Scenario::new("write", some, |session| {
         let done = store.write(|tx| (0..4).try_for_each(|i| tx.put("b", format!("large {i}"), &large)))?;
         Ok(done.version)
     })?;
-    session.commits(MAIN, "delete", |state| state.delete("b", "large 1"), || {
-        Ok(store.write(|tx| tx.delete("b", "large 1"))?.version)
-    })?;
+    session.commits(
+        MAIN,
+        "delete",
+        |state| state.delete("b", "large 1"),
+        || Ok(store.write(|tx| tx.delete("b", "large 1"))?.version),
+    )?;
     session.at("snapshot");
     let snapshot = store.snapshot()?;
     session.sees(MAIN, &snapshot).map(drop)
@@ -41,9 +44,12 @@ pub(super) const WRITE: Scenario = Scenario::new("write", some, |session| {
 pub(super) const BATCH: Scenario = Scenario::new("batch", some, |session| {
     let store = session.writer(MAIN)?;
     let (a, fresh): (Name, Name) = ("a".parse()?, "fresh".parse()?);
-    session.commits(MAIN, "batch", |state| state.put("a", "k", b"1"), || {
-        store.submit(Batch::new().label("first").put(&a, "k", "1"))
-    })?;
+    session.commits(
+        MAIN,
+        "batch",
+        |state| state.put("a", "k", b"1"),
+        || store.submit(Batch::new().label("first").put(&a, "k", "1")),
+    )?;
     let effect = |state: &mut State| {
         state.put("a", "k", b"2");
         state.ensure("fresh");
@@ -61,12 +67,18 @@ pub(super) const NAMESPACES: Scenario = Scenario::new("namespaces", some, |sessi
     let mut change = |step, effect: fn(&mut State), change: fn(&Store) -> Result<Version>| {
         session.commits(MAIN, step, effect, || change(&store))
     };
-    change("create namespace", |state| state.ensure("new"), |store| {
-        Ok(store.write(|tx| tx.create_namespace("new"))?.version)
-    })?;
-    change("describe", |_| (), |store| {
-        Ok(store.write(|tx| tx.update_namespace("a", &Update::new().title("A").label("x", "y")))?.version)
-    })?;
+    change(
+        "create namespace",
+        |state| state.ensure("new"),
+        |store| Ok(store.write(|tx| tx.create_namespace("new"))?.version),
+    )?;
+    change(
+        "describe",
+        |_| (),
+        |store| {
+            Ok(store.write(|tx| tx.update_namespace("a", &Update::new().title("A").label("x", "y")))?.version)
+        },
+    )?;
     let renamed = |state: &mut State| {
         let entries = state.content.remove("b").expect("is there");
         state.content.insert("c".into(), entries);
@@ -77,17 +89,21 @@ pub(super) const NAMESPACES: Scenario = Scenario::new("namespaces", some, |sessi
         state.content.insert("d".into(), entries);
     };
     change("copy", copied, |store| Ok(store.write(|tx| tx.copy_namespace("a", "d"))?.version))?;
-    change("drop", |state| drop(state.content.remove("c")), |store| {
-        Ok(store.write(|tx| tx.drop_namespace("c", DropMode::WithContents))?.version)
-    })?;
+    change(
+        "drop",
+        |state| drop(state.content.remove("c")),
+        |store| Ok(store.write(|tx| tx.drop_namespace("c", DropMode::WithContents))?.version),
+    )?;
     let back = |state: &mut State| {
         let entries = (0..40u8).map(|i| (format!("key {i:03}").into_bytes(), vec![i; 300])).collect();
         state.content.insert("c".into(), entries);
     };
     change("undrop", back, |store| Ok(store.write(|tx| tx.undrop_namespace("c"))?.version))?;
-    change("drop again", |state| drop(state.content.remove("c")), |store| {
-        Ok(store.write(|tx| tx.drop_namespace("c", DropMode::WithContents))?.version)
-    })?;
+    change(
+        "drop again",
+        |state| drop(state.content.remove("c")),
+        |store| Ok(store.write(|tx| tx.drop_namespace("c", DropMode::WithContents))?.version),
+    )?;
     change("purge", |_| (), |store| Ok(store.write(|tx| tx.purge_namespace("c"))?.version))?;
     session.changes(MAIN, "reclaim", || store.maintain()).map(drop)
 });
@@ -95,13 +111,18 @@ pub(super) const NAMESPACES: Scenario = Scenario::new("namespaces", some, |sessi
 pub(super) const LOCKS: Scenario = Scenario::new("locks", some, |session| {
     let store = session.writer(MAIN)?;
     let (held, fence) = session.locks(MAIN, &store, "job")?;
-    session.commits(MAIN, "fenced write", |state| state.put("a", "job", b"done"), || {
-        let done = store.write(|tx| {
-            tx.fence(&fence)?;
-            tx.put("a", "job", "done")
-        })?;
-        Ok(done.version)
-    })?;
+    session.commits(
+        MAIN,
+        "fenced write",
+        |state| state.put("a", "job", b"done"),
+        || {
+            let done = store.write(|tx| {
+                tx.fence(&fence)?;
+                tx.put("a", "job", "done")
+            })?;
+            Ok(done.version)
+        },
+    )?;
     drop(held);
     let (held, _) = session.locks(MAIN, &store, "job")?;
     session.at("lock many");
@@ -125,18 +146,28 @@ pub(super) const LOCKS: Scenario = Scenario::new("locks", some, |session| {
 pub(super) const HISTORY: Scenario = Scenario::new("history", some, |session| {
     let store = session.writer(MAIN)?;
     let before = session.state(MAIN);
-    let version = session.changes(MAIN, "name a snapshot", || store.create_snapshot("before", None, "a note"))?;
+    let version =
+        session.changes(MAIN, "name a snapshot", || store.create_snapshot("before", None, "a note"))?;
     session.puts(MAIN, &store, "write", "a", &[("key 001", b"other"), ("new", b"v")])?;
     let (after, content) = (session.state(MAIN), before.content.clone());
-    session.commits(MAIN, "roll a namespace back", |state| state.content = content, || {
-        Ok(store.write(|tx| tx.rollback_namespace("a", version))?.version)
-    })?;
-    session.commits(MAIN, "undo", |state| state.content = after.content, || {
-        Ok(store.write(|tx| tx.undo())?.version)
-    })?;
-    session.commits(MAIN, "roll everything back", |state| state.content = before.content, || {
-        Ok(store.write(|tx| tx.rollback(version))?.version)
-    })?;
+    session.commits(
+        MAIN,
+        "roll a namespace back",
+        |state| state.content = content,
+        || Ok(store.write(|tx| tx.rollback_namespace("a", version))?.version),
+    )?;
+    session.commits(
+        MAIN,
+        "undo",
+        |state| state.content = after.content,
+        || Ok(store.write(|tx| tx.undo())?.version),
+    )?;
+    session.commits(
+        MAIN,
+        "roll everything back",
+        |state| state.content = before.content,
+        || Ok(store.write(|tx| tx.rollback(version))?.version),
+    )?;
     session.changes(MAIN, "drop the snapshot", || store.drop_snapshot("before")).map(drop)
 });
 

@@ -107,15 +107,19 @@ pub(super) const HOME: Scenario = Scenario {
         drop(home.join("1.0")?);
         store.write(|tx| tx.ensure_namespace("n")).map(drop)
     },
-    ..Scenario::new("home", |_| Ok(()), |session| {
-        session.at("create the home");
-        let home = Home::for_app("rig").channel("nightly").under(session.path(PLACE)).create()?;
-        session.at("join");
-        let instance = home.join("1.0")?;
-        session.at("bind");
-        let _lease = instance.bind("http", &PortPreference::new())?;
-        session.at("where stores are");
-        let _ = home.store_path("main")?;
-        Ok(())
-    })
+    ..Scenario::new(
+        "home",
+        |_| Ok(()),
+        |session| {
+            session.at("create the home");
+            let home = Home::for_app("rig").channel("nightly").under(session.path(PLACE)).create()?;
+            session.at("join");
+            let instance = home.join("1.0")?;
+            session.at("bind");
+            let _lease = instance.bind("http", &PortPreference::new())?;
+            session.at("where stores are");
+            let _ = home.store_path("main")?;
+            Ok(())
+        },
+    )
 };

@@ -170,7 +170,8 @@ fn check(session: &mut Session) -> Result<()> {
         seen.insert(text(entry.key()), text(entry.value()));
     }
     // One that was added later was shown the last version of each key only, and none by its version at that.
-    if behind > 0 || seen.values().any(|count| count != "1") || !seen.keys().all(|key| due.contains_key(key)) {
+    if behind > 0 || seen.values().any(|count| count != "1") || !seen.keys().all(|key| due.contains_key(key))
+    {
         session.find(format!("{behind} versions behind, the plugin has seen {seen:?}, and there is {due:?}"));
     }
     for key in due.keys().filter(|key| !seen.contains_key(*key)) {

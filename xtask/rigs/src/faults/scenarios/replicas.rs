@@ -20,7 +20,8 @@ const fn replica(
 fn open(session: &mut Session) -> Result<Follower> {
     session.at("open the follower");
     let (source, replica) = (session.path(MAIN), session.path(COPY));
-    let follower = Follower::open_with(source, options(Role::Reader), replica, options(Role::Writer), |_| ())?;
+    let follower =
+        Follower::open_with(source, options(Role::Reader), replica, options(Role::Writer), |_| ())?;
     session.handles.push((MAIN, follower.source().clone()));
     session.handles.push((COPY, follower.replica().clone()));
     session.note_epoch(COPY, follower.replica());
@@ -104,7 +105,7 @@ pub(super) const DELTA: Scenario = replica("delta", behind, |session| {
     let store = session.writer(MAIN)?;
     session.puts(MAIN, &store, "write", "a", &[("k", b"v")])?;
     session.at("apply a whole store");
-    let whole = source.refresh()?.delta(Version::ZERO, DeltaKind::Coalesced)?;
+    let whole = session.fresh(MAIN, &source)?.delta(Version::ZERO, DeltaKind::Coalesced)?;
     replica.reset(&whole).map(drop)
 });
 
