@@ -28,7 +28,7 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if the file exists already or cannot be written to its end, [`Error::Corrupt`] if an entry is damaged.
+    /// [`Error::Io`] if the file exists already, [`Error::Corrupt`] if an entry is damaged.
     pub fn copy_to(
         &self,
         path: &Path,
@@ -55,16 +55,23 @@ impl Snapshot {
             change(tx)
         })?;
         copy.close()?;
-        // Closing writes as well, and the engine does not tell whether that worked. A copy that it did not is whole, but
-        // only opens for those who may write it.
-        match Engine::open_reader(path, options) {
-            Err(Error::NeedsRecovery(_)) => {
-                let error = std::io::Error::other("the system refused the last of what was written");
-                return Err(Error::io(format!("closing {}", path.display()), error));
-            }
-            opened => drop(opened?),
-        }
+        close_properly(path, options.create(false))?;
         let synced = std::fs::File::open(path).and_then(|file| file.sync_all());
         synced.map_err(|error| Error::io(format!("syncing {}", path.display()), error))
+    }
+}
+
+/// Makes sure that who only reads can open a file.
+///
+/// The B-tree says nothing of it if closing fails, for want of space for instance. A writer that opens such a file recovers it,
+/// and a reader has to do without.
+fn close_properly(path: &Path, options: Options) -> Result<()> {
+    let look = || Engine::open_reader(path, options.clone())?.close();
+    match look() {
+        Err(Error::NeedsRecovery(_)) => {
+            Engine::open(path, options.clone())?.close()?;
+            look()
+        }
+        other => other,
     }
 }
