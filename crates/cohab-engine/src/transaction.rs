@@ -90,7 +90,7 @@ impl<'tx> Transaction<'tx> {
         Self::note(&mut self.failed, seal.find(key, || tree.insert(key, sealed)))
     }
 
-    /// Removes a key and lends out the value that was there, verified.
+    /// Removes a key and lends out the value that was there, verified; if there is none, the neighbours are.
     ///
     /// # Errors
     ///
@@ -108,6 +108,9 @@ impl<'tx> Transaction<'tx> {
             Ok::<_, Error>(true)
         });
         let removed = Self::note(&mut self.failed, removed)?;
+        if !removed {
+            Self::note(&mut self.failed, verify_absence(tree, *seal, key))?;
+        }
         Ok(removed.then(|| &self.sealed[SEAL_BYTES..]))
     }
 
