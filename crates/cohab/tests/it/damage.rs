@@ -218,3 +218,30 @@ fn a_damaged_branch_is_found_by_a_verification_and_hides_no_key_from_a_deletion(
     assert!(led_astray > 3, "{led_astray} flips led a look-up astray");
     Ok(())
 }
+
+/// The record of a namespace was damaged. What changed between two versions said nothing of the namespace then, as if it
+/// had been purged since.
+#[test]
+fn a_damaged_record_is_not_taken_for_a_purged_namespace() -> Result<()> {
+    let scratch = Scratch::new();
+    let store = scratch.with_namespace();
+    store.write(|tx| tx.update_namespace("n", &cohab::Update::new().description("what this one is for")))?;
+    let before = store.write(|tx| tx.put("n", "k", "1"))?.version;
+    let after = store.write(|tx| tx.put("n", "k", "2"))?.version;
+    store.compact()?;
+    drop(store);
+    let data = scratch.path().join("store.redb");
+    let mut bytes = fs::read(&data).expect("can be read");
+    let needle = b"what this one is for";
+    let places: Vec<_> =
+        (0..bytes.len() - needle.len()).filter(|at| bytes[*at..].starts_with(needle)).collect();
+    // The log has one as well, which is of an earlier version than those that are compared.
+    for at in places {
+        bytes[at] ^= 1;
+    }
+    fs::write(&data, bytes).expect("can be written");
+    let reader = Store::options().role(Role::Reader).open(scratch.path())?;
+    let diff = reader.snapshot()?.diff(before, after);
+    assert_eq!(diff.map(|diff| diff.namespaces().count()).map_err(|error| error.kind()), Err(Kind::Corrupt));
+    Ok(())
+}
