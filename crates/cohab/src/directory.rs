@@ -17,6 +17,9 @@ use crate::{Error, Kind, Options, Result};
 /// The format of a store's files that this build writes, and the newest that it reads.
 pub const FORMAT: u32 = 2;
 
+/// How much of a card is read. A longer one is none of ours.
+const CARD_BYTES_MAX: usize = 64 << 10;
+
 /// What may be in the directory of a store whose creation was interrupted before it had its card.
 const UNFINISHED: [&str; 6] =
     ["writer.lock", "writer.json", "writer.epoch", "store.redb", "coord.page", "instances"];
@@ -167,21 +170,17 @@ impl Directory {
             oldest_format: u32,
         }
         let path = self.card_path();
-        let mut file = match cohab_fs::open(&path, cohab_fs::Access::Read) {
-            Ok(file) => file,
+        let text = match cohab_fs::read_small(&path, CARD_BYTES_MAX) {
+            Ok(text) => text,
             Err(cohab_fs::Error::NotFound(_)) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let mut text = String::new();
-        io::Read::read_to_string(&mut file, &mut text).map_err(|error| {
-            Error::new(Kind::Io, format!("reading {} failed", path.display())).source(error)
-        })?;
         let damaged = |error: serde_json::Error| {
             Error::new(Kind::Corrupt, format!("{} is damaged: {error}", path.display()))
                 .hint("run `cohab doctor --repair`, which writes it anew from store.redb")
         };
         // The formats first: what else a newer card holds is not for this build to judge.
-        let object: serde_json::Map<_, _> = serde_json::from_str(&text).map_err(damaged)?;
+        let object: serde_json::Map<_, _> = serde_json::from_slice(&text).map_err(damaged)?;
         let formats: Formats = serde_json::from_value(object.clone().into()).map_err(damaged)?;
         if formats.oldest_format > FORMAT {
             let (format, path) = (formats.format, self.root.display());
