@@ -121,6 +121,8 @@ pub(super) fn next_namespace(snapshot: &Snapshot, after: Option<NamespaceId>) ->
             Err(cohab_engine::Error::Corrupt { .. }) => None,
             Err(error) => return Err(error.into()),
         };
+        // A damaged branch may lead back.
+        let id = id.filter(|id| after.is_none_or(|after| *id > after));
         present = id.filter(|id| past.is_none_or(|past| !past.is_later(*id)));
         if present.is_some() {
             break;

@@ -173,6 +173,11 @@ impl Rows {
                 return Ok(Reached::End(damage.take()));
             };
             let (key, version) = (entry.key(), entry.version());
+            // A damaged branch may lead back, and what was summed up must not be so twice, nor for ever.
+            if self.through.as_deref().is_some_and(|through| key <= through) {
+                damage.get_or_insert_with(|| "the keys are out of order".to_owned());
+                continue;
+            }
             let start = key.as_ptr().addr();
             if behind_last != Some(start) {
                 let last = behind_last.and(self.through.clone());

@@ -203,6 +203,14 @@ fn a_damaged_branch_is_found_by_a_verification_and_hides_no_key_from_a_deletion(
         let reader = Store::options().role(Role::Reader).register(false).open(scratch.path())?;
         let snapshot = reader.snapshot()?;
         let n = snapshot.namespace("n")?;
+        // Nor does a range begin before its start.
+        for i in 0..400 {
+            let ahead = n.range(long(i)..).and_then(|mut range| range.next().transpose());
+            let back = n.reverse(..=long(i)).and_then(|mut range| range.next().transpose());
+            for first in [ahead, back].into_iter().flatten() {
+                assert_eq!(first.expect("is there").key(), long(i).as_bytes(), "byte {at}: range at {i}");
+            }
+        }
         let Some(lost) = (0..400).find(|i| n.get(long(*i)).is_err()) else { continue };
         led_astray += 1;
         assert!(!snapshot.verify(|_| ())?.is_sound(), "byte {at}: key {lost} cannot be read");
