@@ -4,7 +4,9 @@
 //! not as it was, a verification has to find.
 
 mod bench;
+mod beside;
 mod damage;
+mod data;
 mod fixture;
 mod outcome;
 mod truth;

@@ -83,7 +83,7 @@ fn files_without_end_take_no_memory() -> Result<()> {
     endless(&format!("followers/{replica}.json"));
     let store = scratch.store();
     assert_eq!((store.instances()?.len(), store.followers().len()), (1, 0));
-    store.registration()?.bind("http", &PortPreference::new()).expect("a port is to be had");
+    drop(store.registration()?.bind("http", &PortPreference::new()).expect("a port is to be had"));
     store.write(|tx| tx.put("n", "k", "v"))?;
     store.maintain()?;
     drop(store);

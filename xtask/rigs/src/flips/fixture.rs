@@ -83,7 +83,7 @@ impl Fixture {
 
         let path = fixture.store();
         let store = Store::options().app("flips").label("one").open(&path)?;
-        fixture.fill(&store)?;
+        Self::fill(&store)?;
         store.plugins().add(&plugin, AddPlugin::new())?;
         store.plugins().catch_up(Duration::from_secs(20))?;
         store.create_snapshot("before", None, "the state before the last changes")?;
@@ -142,7 +142,7 @@ impl Fixture {
         Ok(fixture)
     }
 
-    fn fill(&self, store: &Store) -> Result<()> {
+    fn fill(store: &Store) -> Result<()> {
         store.write(|tx| {
             for number in 0..20_u32 {
                 let name = format!("ns-{number:02}");

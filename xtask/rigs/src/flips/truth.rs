@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use cohab::{Kind, LogItem, Result, Snapshot, Version};
+use cohab::{Kind, LogItem, NamespaceView, Result, Snapshot, Version};
 use rapidhash::v3::rapidhash_v3;
 
 /// A namespace that the rig itself writes to, of which nothing is expected.
@@ -15,11 +15,14 @@ const PAST: [u64; 3] = [1, 5, 17];
 /// How many errors of a case are kept in full.
 const SAID_MAX: usize = 4;
 
+/// A key, its value, and the version that set it.
+type Entry = (Vec<u8>, Vec<u8>, Version);
+
 /// What the store said when it was whole.
 #[derive(Debug, Default)]
 pub(super) struct Truth {
     pub(super) version: Version,
-    namespaces: BTreeMap<String, Vec<(Vec<u8>, Vec<u8>, Version)>>,
+    namespaces: BTreeMap<String, Vec<Entry>>,
     /// What else there is to read, by what it is, as a hash.
     parts: BTreeMap<String, u64>,
 }
@@ -95,7 +98,7 @@ impl Truth {
     /// Reads everything in every way there is; of earlier versions, which take longest, one by turns.
     pub(super) fn compare(&self, snapshot: &Snapshot, turn: u64, reading: &mut Reading) {
         for (name, expected) in &self.namespaces {
-            if let Err(error) = self.entries_of(snapshot, name, expected, reading) {
+            if let Err(error) = entries_of(snapshot, name, expected, reading) {
                 reading.note(name, &error);
             }
         }
@@ -107,59 +110,6 @@ impl Truth {
                 Err(error) => reading.note(&what, &error),
             }
         }
-    }
-
-    fn entries_of(
-        &self,
-        snapshot: &Snapshot,
-        name: &str,
-        expected: &[(Vec<u8>, Vec<u8>, Version)],
-        reading: &mut Reading,
-    ) -> Result<()> {
-        let view = snapshot.namespace(name)?;
-        if view.count() != expected.len() as u64 {
-            reading.wrong.push(format!("count of {name}"));
-        }
-        for (scanned, what) in [(view.all(), "scan"), (view.reverse(..), "backward scan")] {
-            let (mut read, mut wrong) = (0, false);
-            let outcome = scanned.and_then(|mut range| {
-                while let Some(entry) = range.step()? {
-                    let key = entry.key();
-                    let found = expected.binary_search_by(|(expected, ..)| expected[..].cmp(key));
-                    let is_right = found
-                        .is_ok_and(|at| expected[at].1 == entry.value() && expected[at].2 == entry.version());
-                    wrong |= !is_right;
-                    read += 1;
-                }
-                Ok(())
-            });
-            match outcome {
-                Ok(()) => wrong |= read != expected.len(),
-                Err(error) => reading.note(&format!("{what} of {name}"), &error),
-            }
-            if wrong {
-                reading.wrong.push(format!("{what} of {name}"));
-            }
-        }
-        // Of a large namespace each time another part, and always the ends.
-        for (at, (key, value, version)) in expected.iter().enumerate() {
-            if expected.len() > 100 && at % 7 != 0 && at + 1 != expected.len() {
-                continue;
-            }
-            match view.get(key) {
-                Ok(Some(found)) if *found == value[..] && found.version() == *version => {}
-                Ok(_) => reading.wrong.push(format!("key \"{}\" of {name}", key.escape_ascii())),
-                Err(error) => reading.note(&format!("a look-up in {name}"), &error),
-            }
-            if at % 5 == 0 {
-                match view.get([&key[..], b"\x01"].concat()) {
-                    Ok(None) => {}
-                    Ok(Some(_)) => reading.wrong.push(format!("an absent key of {name}")),
-                    Err(error) => reading.note(&format!("an absent key of {name}"), &error),
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Everything but the present entries.
@@ -211,6 +161,82 @@ impl Truth {
         }
         parts.push(("the history of a key".to_owned(), history(snapshot)));
         parts
+    }
+}
+
+/// Reads the present entries of a namespace in every way.
+fn entries_of(snapshot: &Snapshot, name: &str, expected: &[Entry], reading: &mut Reading) -> Result<()> {
+    let view = snapshot.namespace(name)?;
+    if view.count() != expected.len() as u64 {
+        reading.wrong.push(format!("count of {name}"));
+    }
+    for (scanned, what) in [(view.all(), "scan"), (view.reverse(..), "backward scan")] {
+        let (mut read, mut wrong) = (0, false);
+        let outcome = scanned.and_then(|mut range| {
+            while let Some(entry) = range.step()? {
+                let key = entry.key();
+                let found = expected.binary_search_by(|(expected, ..)| expected[..].cmp(key));
+                let is_right = found
+                    .is_ok_and(|at| expected[at].1 == entry.value() && expected[at].2 == entry.version());
+                wrong |= !is_right;
+                read += 1;
+            }
+            Ok(())
+        });
+        match outcome {
+            Ok(()) => wrong |= read != expected.len(),
+            Err(error) => reading.note(&format!("{what} of {name}"), &error),
+        }
+        if wrong {
+            reading.wrong.push(format!("{what} of {name}"));
+        }
+    }
+    // Of a large namespace each time another part, and always the ends.
+    for (at, (key, value, version)) in expected.iter().enumerate() {
+        if expected.len() > 100 && at % 7 != 0 && at + 1 != expected.len() {
+            continue;
+        }
+        match view.get(key) {
+            Ok(Some(found)) if *found == value[..] && found.version() == *version => {}
+            Ok(_) => reading.wrong.push(format!("key \"{}\" of {name}", key.escape_ascii())),
+            Err(error) => reading.note(&format!("a look-up in {name}"), &error),
+        }
+        if at % 11 == 0 {
+            ranges_at(&view, name, expected, at, reading);
+        }
+        if at % 5 == 0 {
+            match view.get([&key[..], b"\x01"].concat()) {
+                Ok(None) => {}
+                Ok(Some(_)) => reading.wrong.push(format!("an absent key of {name}")),
+                Err(error) => reading.note(&format!("an absent key of {name}"), &error),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads a few entries from one on, in both directions.
+fn ranges_at(view: &NamespaceView<'_>, name: &str, expected: &[Entry], at: usize, reading: &mut Reading) {
+    let key = &expected[at].0[..];
+    let ahead: Vec<&Entry> = expected[at..].iter().take(3).collect();
+    let back: Vec<&Entry> = expected[..=at].iter().rev().take(3).collect();
+    for (range, expected, what) in [(view.range(key..), ahead, "ahead"), (view.reverse(..=key), back, "back")]
+    {
+        let read = range.and_then(|range| {
+            let mut is_right = true;
+            let mut read = 0;
+            for (entry, expected) in range.take(3).zip(&expected) {
+                let entry = entry?;
+                is_right &= entry.key() == expected.0 && entry.value() == expected.1;
+                read += 1;
+            }
+            Ok(is_right && read == expected.len())
+        });
+        match read {
+            Ok(true) => {}
+            Ok(false) => reading.wrong.push(format!("a range {what} in {name}")),
+            Err(error) => reading.note(&format!("a range {what} in {name}"), &error),
+        }
     }
 }
 

@@ -24,6 +24,9 @@ pub(super) const HANGS_AFTER: Duration = Duration::from_secs(40);
 /// How a worker ends that has hung.
 pub(super) const HUNG: i32 = 97;
 
+/// After so many cases a worker tells what it has counted.
+const TOLD_EVERY: u64 = 100;
+
 /// Every so many cases the store is opened for writing as well, which takes longer.
 const WRITTEN_EVERY: u64 = 6;
 
@@ -131,19 +134,16 @@ pub(super) fn work(orders: &Orders) -> Result<()> {
         let as_writer = random.one_in(WRITTEN_EVERY);
         let damaged = damage.done_to(&target.bytes, target.older.as_deref());
         bench.turn = case;
-        let begin = Instant::now();
+        let clock = Instant::now();
         let looked = catch_unwind(AssertUnwindSafe(|| {
             bench.look(target.share.subject, &target.bytes, &damaged, as_writer)
         }));
-        let took = begin.elapsed();
-        let (name, mut panicked) = (target.share.name.to_owned(), false);
-        let outcome = match looked {
-            Ok(outcome) => outcome.with_context(|| format!("case {case}: {damage} in {name}"))?,
-            Err(_) => {
-                panicked = true;
-                Outcome::default()
-            }
-        };
+        let took = clock.elapsed();
+        let name = target.share.name.to_owned();
+        let panicked = looked.is_err();
+        let outcome = looked
+            .unwrap_or_else(|_| Ok(Outcome::default()))
+            .with_context(|| format!("case {case}: {damage} in {name}"))?;
         let others = std::mem::take(&mut *panics.lock().unwrap_or_else(PoisonError::into_inner));
         let tally = tallies.entry(name.clone()).or_default();
         let mut violation = tally.count(&outcome, took, damage.may_be_outdated());
@@ -158,6 +158,10 @@ pub(super) fn work(orders: &Orders) -> Result<()> {
         if let Some(what) = violation {
             keep(orders, case, target, &damaged)?;
             say(&Word::Violation { case, file: name, damage: damage.to_string(), what })?;
+        }
+        // What a process has counted goes with it.
+        if tallies.values().map(|tally| tally.cases).sum::<u64>() >= TOLD_EVERY {
+            say(&Word::Tallies(std::mem::take(&mut tallies)))?;
         }
         case += orders.step;
     }
