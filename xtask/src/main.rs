@@ -13,6 +13,7 @@ mod deny;
 mod fuzz;
 mod mutants;
 mod peers;
+mod planted;
 mod plugins;
 mod report;
 mod rigs;
@@ -56,6 +57,8 @@ enum Task {
     Coverage(coverage::Arguments),
     /// Breaks the code in every small way and looks whether a test notices.
     Mutants(mutants::Arguments),
+    /// Plants known defects, and has the rigs catch each of them.
+    Planted(planted::Arguments),
     /// Builds the WebAssembly plugins from their sources, and runs the host's suite against them.
     Plugins(plugins::Arguments),
 }
@@ -99,6 +102,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Sanitize(arguments) => sanitize::run(&workspace, &arguments),
         Task::Coverage(arguments) => coverage::run(&workspace, &arguments),
         Task::Mutants(arguments) => mutants::run(&workspace, &arguments),
+        Task::Planted(arguments) => planted::run(&workspace, &arguments),
         Task::Plugins(arguments) => plugins::run(&workspace, &arguments),
     }
 }

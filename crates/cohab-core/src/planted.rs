@@ -28,8 +28,6 @@ defects! {
     NamesNotSynced,
     /// A number that was given out is not synced.
     CounterNotSynced,
-    /// A counter's number is written over the newer of its copies.
-    CounterOverwritesNewer,
     /// A write that came out short counts as done.
     ShortWriteAccepted,
     /// A call that a signal has interrupted counts as failed.

@@ -66,9 +66,8 @@ impl Counter {
         let file = cohab_fs::open(&self.path, Access::Write)?;
         let image = (&file).load().map_err(|error| Error::file("reading", &self.path, error))?;
         let latest = latest(&image).ok_or_else(|| self.damaged())?;
-        let older = if planted!(CounterOverwritesNewer) { 1 - latest.older } else { latest.older };
         let next = latest.next(floor).ok_or_else(|| Error::Exhausted { path: self.path.clone() })?;
-        put(&mut &file, &image, older, next)
+        put(&mut &file, &image, latest.older, next)
             .inspect_err(|_| {
                 if planted!(DescriptorLeaked) {
                     std::mem::forget(file.try_clone());
