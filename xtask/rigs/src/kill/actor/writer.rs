@@ -124,7 +124,7 @@ impl Spy {
                 points.pass(Point::SteppedDown);
             }
             RoleChange::TakeOverFailed(error) if error.kind() == Kind::Stalled => {
-                journal.note(Event::Stalled)
+                journal.note(Event::Stalled);
             }
             RoleChange::TakeOverFailed(error) => journal.broken(format!("a take-over failed: {error}")),
             _ => {}
