@@ -8,8 +8,9 @@ use cohab::{Fence, Kind, Lock, LockMode, Options, Result, Retention, Role, Snaps
 
 use super::ledger::{Ledger, State};
 
-/// How long a reader may take to show a commit, whatever has failed before.
-const IN_TIME: Duration = Duration::from_millis(1500);
+/// How long a reader may take to show a commit, whatever has failed before: where the writer has no page, it believes its own for half
+/// a second, leaves what it sees then for a second to whoever publishes it, and looks again.
+const IN_TIME: Duration = Duration::from_secs(4);
 
 /// A run of a scenario.
 pub(crate) struct Session {
