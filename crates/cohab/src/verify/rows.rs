@@ -7,7 +7,7 @@ use cohab_core::limits::VERIFY_PLACES_MAX;
 use serde::{Deserialize, Serialize};
 
 use super::catalog::place;
-use super::course::Size;
+use super::course::{COUNT_MAX, Size};
 use super::expected::wrong_keys;
 use super::{KeyBounds, Report, UNREADABLE};
 use crate::entries::Range;
@@ -48,6 +48,13 @@ impl Rows {
     pub(super) fn begin(id: NamespaceId) -> Self {
         let found = Contents::EMPTY;
         Self { id, through: None, found, keys: 0, bytes: 0, restarts: 0, places: 0, late: 0 }
+    }
+
+    /// Returns whether nothing is counted higher than it can be.
+    pub(super) fn is_plausible(&self) -> bool {
+        let mut counts = [self.keys, self.bytes, self.found.keys, self.found.bytes].into_iter();
+        let mut places = [self.restarts, self.places, self.late].into_iter();
+        counts.all(|count| count <= COUNT_MAX) && places.all(|count| count <= u32::MAX / 2)
     }
 
     pub(super) fn begin_again(&mut self) {
