@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use cohab::{
@@ -100,6 +101,12 @@ pub(super) const SCRIPT: [Step; 40] = [
     Step::Write,
 ];
 
+/// How many versions the log keeps in the scripted session, so that it is trimmed.
+const SCRIPT_VERSIONS: u64 = 12;
+
+/// By when a thread has queued up.
+const QUEUES_AFTER: Duration = Duration::from_millis(2);
+
 /// What came of a session.
 pub(super) struct Recorded {
     pub(super) ops: Vec<Op>,
@@ -112,7 +119,7 @@ pub(super) fn record(seed: u64, steps: Result<&[Step], usize>, dir: &Path) -> Re
     let mut random = Random::new(seed);
     let recorder = Arc::new(Recorder::new(root.path(), random.fork()));
     let watched = seam::watch(recorder.clone());
-    let mut session = Session::begin(root.path(), recorder.clone(), &mut random)?;
+    let mut session = Session::begin(root.path(), recorder.clone(), steps.is_ok(), &mut random)?;
     let outcome = match steps {
         Ok(script) => script.iter().try_for_each(|step| session.step(*step, &mut random)),
         Err(count) => (0..count).try_for_each(|_| {
@@ -146,9 +153,11 @@ struct Reader {
 }
 
 impl Session {
-    fn begin(root: &Path, recorder: Arc<Recorder>, random: &mut Random) -> Result<Self> {
+    fn begin(root: &Path, recorder: Arc<Recorder>, is_scripted: bool, random: &mut Random) -> Result<Self> {
         let mut retention = Retention::default();
-        if random.one_in(3) {
+        if is_scripted {
+            retention = retention.versions(SCRIPT_VERSIONS);
+        } else if random.one_in(3) {
             retention = retention.versions(4 + random.below(30));
         }
         let options = Store::options().retention(retention).label("session");
@@ -193,13 +202,18 @@ impl Session {
     }
 
     fn read_along(&mut self) -> Result<()> {
-        let store = Store::options().role(Role::Reader).register(false).open(self.path(STORE))?;
+        let (path, options) = (self.path(STORE), Store::options().role(Role::Reader).register(false));
+        let store = options.clone().open(&path)?;
         let (recorder, is_over) = (self.recorder.clone(), Arc::new(AtomicBool::new(false)));
         let is_over_there = is_over.clone();
         let look = move || {
             let mut last = Version::ZERO;
             while !is_over_there.load(Ordering::Relaxed) {
-                let version = store.snapshot()?.version();
+                let mut version = store.snapshot()?.version();
+                // One that was just opened has nothing to go by but the file, whatever the writer is at.
+                if let Ok(fresh) = options.clone().open(&path).and_then(|fresh| fresh.snapshot()) {
+                    version = version.max(fresh.version());
+                }
                 if version > last {
                     recorder.promise(Promise::Version(STORE, version.get()));
                     last = version;
@@ -350,9 +364,16 @@ impl Session {
                         Err(error) if error.kind() == Kind::Conflict => Ok(()),
                         submitted => submitted.map(|version| self.committed(version)),
                     };
-                    let threads: Vec<_> =
-                        batches.into_iter().map(|batch| scope.spawn(move || submit(batch))).collect();
-                    threads.into_iter().try_for_each(|thread| thread.join().expect("does not panic"))
+                    // While somebody has the turn the others come together, in this order.
+                    let threads = store.write(|_| {
+                        let begin = |batch| {
+                            let thread = scope.spawn(move || submit(batch));
+                            thread::sleep(QUEUES_AFTER);
+                            thread
+                        };
+                        Ok(batches.into_iter().map(begin).collect::<Vec<_>>())
+                    })?;
+                    threads.value.into_iter().try_for_each(|thread| thread.join().expect("does not panic"))
                 })?;
             }
             Step::Create => {
