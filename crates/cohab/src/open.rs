@@ -43,7 +43,7 @@ impl Store {
             return Err(Error::invalid(message).hint("open it as the writer, or as a reader"));
         }
         match options.role {
-            Role::Reader if path.is_file() => Self::open_backup(path, options),
+            Role::Reader if is_file(path)? => Self::open_backup(path, options),
             Role::Reader => Self::open_reader(path, options),
             Role::Writer => Self::open_writer(path, options),
             Role::Standby => match Self::open_reader(path, options.clone()) {
@@ -167,6 +167,24 @@ impl Store {
             || options.catch_up == CatchUp::Background;
         let keeper = is_kept.then(|| Arc::new(Keeper::start(&self.inner)));
         Self { _keeper: keeper, inner: self.inner }
+    }
+}
+
+/// Whether a path leads to a file. That there is none is told by who opens it; that the system does not say, here.
+fn is_file(path: &Path) -> Result<bool> {
+    use std::io::ErrorKind as E;
+    match path.metadata() {
+        Ok(metadata) => Ok(metadata.is_file()),
+        Err(error) => match error.kind() {
+            E::NotFound | E::NotADirectory | E::InvalidFilename | E::InvalidInput | E::PermissionDenied => {
+                Ok(false)
+            }
+            _ if path.is_symlink() => Ok(false),
+            _ => {
+                let message = format!("examining {} failed", path.display());
+                Err(Error::new(Kind::Io, message).source(error))
+            }
+        },
     }
 }
 

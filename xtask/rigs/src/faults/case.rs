@@ -291,7 +291,7 @@ fn use_again(session: &mut Session, name: &'static str, store: &Store) -> Result
                 }
             }
             Err(error) if error.kind() == Kind::Poisoned => {}
-            Err(error) => session.find(format!("a poisoned handle does not read: {}", chain(&error))),
+            Err(error) => return Err(error),
         }
         session.at("reopening");
         let version = store.reopen()?;
