@@ -247,8 +247,12 @@ fn verify_start(
             Err(_) if on_damage == OnDamage::GoOn => return Ok(()),
             verified => verified?,
         }
-        // An excluded bound is itself outside.
-        if ahead(key.value()) == Ordering::Greater {
+        // An excluded bound is itself outside, an included one was missed.
+        let is_outside = match start {
+            Bound::Excluded(_) => ahead(key.value()) != Ordering::Greater,
+            _ => ahead(key.value()) == Ordering::Less,
+        };
+        if !is_outside {
             return Err(out_of_order(seal, key.value()));
         }
     }

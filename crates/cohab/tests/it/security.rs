@@ -215,9 +215,9 @@ fn a_file_that_is_cut_off_under_its_writer_is_an_error_without_a_map() -> Result
     drop(scratch.with_namespace());
     let store = Store::options().mapping(Mapping::Off).cache_bytes(1 << 20).open(scratch.path())?;
     store.write(|tx| (0..3000).try_for_each(|i| tx.put("n", key(i), [b'v'; 500])))?;
+    let snapshot = store.snapshot()?;
     let file = OpenOptions::new().write(true).open(scratch.path().join("store.redb")).expect("can be opened");
     file.set_len(16 << 10).expect("can be cut");
-    let snapshot = store.snapshot()?;
     let mut failed = 0;
     for i in 0..3000 {
         match snapshot.get("n", key(i)) {
@@ -308,18 +308,18 @@ fn a_value_that_was_moved_within_the_file_is_damage() -> Result<()> {
     let mut file = OpenOptions::new().read(true).write(true).open(&path).expect("can be opened");
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).expect("can be read");
-    let find =
-        |needle: &[u8]| bytes.windows(needle.len()).position(|piece| piece == needle).expect("is there");
-    // The checksum and the version stand before it.
-    let (first, other) = (find(b"the value of the first key."), find(b"the value of the other key."));
-    let taken = bytes[first - 16..first + 27].to_vec();
-    for at in (0..bytes.len() - 27).filter(|at| bytes[*at..].starts_with(&bytes[other..other + 27])) {
+    // The checksum and the version stand before it; in the log it stands otherwise.
+    let rows = |value: &[u8]| -> Vec<usize> {
+        let is_row = |at: usize| bytes[at..].starts_with(value) && bytes[at - 8..at] == 2u64.to_le_bytes();
+        (16..bytes.len()).filter(|at| is_row(*at)).collect()
+    };
+    let (first, others) = (rows(b"the value of the first key."), rows(b"the value of the other key."));
+    assert!(!first.is_empty() && !others.is_empty(), "both are there");
+    let taken = &bytes[first[0] - 16..first[0] + 27];
+    for at in others {
         use std::io::Write;
         file.seek(SeekFrom::Start(at as u64 - 16)).expect("can be sought");
-        // In the log it stands otherwise.
-        if bytes[at - 8..at] == bytes[other - 8..other] {
-            file.write_all(&taken).expect("can be written");
-        }
+        file.write_all(taken).expect("can be written");
     }
     drop(file);
     let snapshot = reader(&scratch.path())?.snapshot()?;
