@@ -50,7 +50,7 @@ pub(super) const ALL: &[Defect] = &[
     // What is on disk.
     Defect::new("DataNotSynced", CRASH, &["store's file is damaged", "was acknowledged, and it is at"]),
     Defect::new("ReplacementNotSynced", CRASH, &["store.json is damaged"]),
-    Defect::new("NamesNotSynced", CRASH, &["does not exist"]),
+    Defect::new("NamesNotSynced", CRASH, &["does not exist", "was given out again"]),
     Defect::new("CounterNotSynced", CRASH, &["was given out again", "job: token"]),
     Defect::new("ShortWriteAccepted", SHORT_WRITES, &["is damaged"]),
     Defect::new("InterruptionFails", SIGNALS, &["is not tried again: "]),
