@@ -65,12 +65,31 @@ enum Bytes {
     These(Vec<u8>),
     Text(String),
     Number(u64),
-    /// Of the right form, for the store and a version.
+    /// Of the right form, for the replica itself or the store that it comes from.
     Cursor {
-        version: u8,
-        offset: u8,
+        is_own: bool,
+        version: Count,
+        offset: Count,
     },
     Null,
+}
+
+/// A number that is small, or hits a limit.
+#[derive(Clone, Copy, Debug, Arbitrary)]
+enum Count {
+    Small(u8),
+    Any(u64),
+    Max,
+}
+
+impl Count {
+    fn get(self) -> u64 {
+        match self {
+            Self::Small(number) => number.into(),
+            Self::Any(number) => number,
+            Self::Max => u64::MAX,
+        }
+    }
 }
 
 const GOOD: &str = r#"
@@ -118,8 +137,8 @@ type Rows = [BTreeMap<Vec<u8>, Vec<u8>>; NAMESPACES.len()];
 pub fn run_hostile_plugins(input: &Plugins) {
     let dir = memory_dir();
     let path = dir.path().join("store");
-    let rows = rows(input);
     let store = open(&path, true).expect("a store can be made");
+    let rows = rows(input, &store.id().to_string());
     let delta = Delta::from_bytes(delta(&rows)).expect("is written as deltas are");
     store.apply(&delta).expect("the delta is sound");
     let promoted = store.promote_replica();
@@ -176,7 +195,7 @@ fn compare(store: &Store, data: &BTreeMap<Vec<u8>, Vec<u8>>) {
     assert_eq!(entries, *data);
 }
 
-fn rows(input: &Plugins) -> Rows {
+fn rows(input: &Plugins, own: &str) -> Rows {
     let script = input.script.as_deref().unwrap_or(GOOD);
     let files = [(Manifest::FILE, MANIFEST), ("p.rhai", script)];
     let files = files.map(|(name, content)| (name.to_owned(), content.to_owned().into()));
@@ -184,7 +203,7 @@ fn rows(input: &Plugins) -> Rows {
     let mut rows = Rows::default();
     let hash = bundle.hash().to_string();
     rows[2].insert(hash.clone().into_bytes(), bundle.encode());
-    rows[1].insert(b"good".to_vec(), record(&hash, &input.record));
+    rows[1].insert(b"good".to_vec(), record(&hash, &input.record, own));
     for (place, bytes) in input.rows.iter().take(ROWS_MAX) {
         let name = |plugin: &Plugin| match plugin {
             Plugin::Good => "good",
@@ -199,13 +218,13 @@ fn rows(input: &Plugins) -> Rows {
             Place::Schema(plugin) => (state(plugin), b"\0schema".to_vec()),
             Place::Data(key) => (0, vec![*key]),
         };
-        rows[namespace].insert(key, bytes.to_vec());
+        rows[namespace].insert(key, bytes.to_vec(own));
     }
     rows
 }
 
 /// The record of a plugin that is in service, with fields replaced.
-fn record(hash: &str, edits: &[(Field, Bytes)]) -> Vec<u8> {
+fn record(hash: &str, edits: &[(Field, Bytes)], own: &str) -> Vec<u8> {
     let mut record = serde_json::json!({
         "name": "good", "description": "", "source": "/nowhere", "mode": "production", "enabled": true,
         "disabled_because": null, "generation": 1, "hash": hash, "tier": "script", "api": 1, "schema": 1,
@@ -226,20 +245,22 @@ fn record(hash: &str, edits: &[(Field, Bytes)]) -> Vec<u8> {
             Field::Failure => "failure",
             Field::Name => "name",
         };
-        let value = String::from_utf8_lossy(&bytes.to_vec()).into_owned();
+        let value = String::from_utf8_lossy(&bytes.to_vec(own)).into_owned();
         record[field] = serde_json::from_str(&value).unwrap_or(value.into());
     }
     record.to_string().into_bytes()
 }
 
 impl Bytes {
-    fn to_vec(&self) -> Vec<u8> {
+    fn to_vec(&self, own: &str) -> Vec<u8> {
         match self {
             Self::These(bytes) => bytes.clone(),
             Self::Text(text) => text.clone().into_bytes(),
             Self::Number(number) => number.to_string().into_bytes(),
-            Self::Cursor { version, offset } => {
-                format!(r#"{{"store":"{SOURCE}","version":{version},"offset":{offset}}}"#).into_bytes()
+            Self::Cursor { is_own, version, offset } => {
+                let store = if *is_own { own } else { SOURCE };
+                let (version, offset) = (version.get(), offset.get());
+                format!(r#"{{"store":"{store}","version":{version},"offset":{offset}}}"#).into_bytes()
             }
             Self::Null => b"null".to_vec(),
         }

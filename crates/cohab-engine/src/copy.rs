@@ -37,7 +37,7 @@ impl Snapshot {
         mut progress: impl FnMut(CopyProgress),
         change: impl FnOnce(&mut Transaction<'_>) -> Result<()>,
     ) -> Result<()> {
-        let copy = Engine::create_new(path, options)?;
+        let copy = Engine::create_new(path, options.clone())?;
         copy.write(|tx| {
             let mut done = CopyProgress { entries: 0, bytes: 0 };
             for &table in tables {
@@ -55,7 +55,23 @@ impl Snapshot {
             change(tx)
         })?;
         copy.close()?;
+        close_properly(path, options.create(false))?;
         let synced = std::fs::File::open(path).and_then(|file| file.sync_all());
         synced.map_err(|error| Error::io(format!("syncing {}", path.display()), error))
+    }
+}
+
+/// Makes sure that who only reads can open a file.
+///
+/// The B-tree says nothing of it if closing fails, for want of space for instance. A writer that opens such a file recovers it,
+/// and a reader has to do without.
+fn close_properly(path: &Path, options: Options) -> Result<()> {
+    let look = || Engine::open_reader(path, options.clone())?.close();
+    match look() {
+        Err(Error::NeedsRecovery(_)) => {
+            Engine::open(path, options.clone())?.close()?;
+            look()
+        }
+        other => other,
     }
 }

@@ -261,8 +261,21 @@ impl Engine {
     ///
     /// [`Error::Stalled`] for a reader whose writer is stopped half-way in its commit.
     pub fn snapshot(&self) -> Result<Snapshot> {
+        match self.try_snapshot() {
+            // redb refuses all that follows a read that has failed, also when the device has come to itself again.
+            Err(Error::Poisoned) if !self.writer => {
+                self.reopen()?;
+                self.try_snapshot()
+            }
+            other => other,
+        }
+    }
+
+    fn try_snapshot(&self) -> Result<Snapshot> {
         let db = self.db();
-        let transaction = match db.as_ref().ok_or(Error::Closed)? {
+        // One that could not be reopened is not closed for good.
+        let without = || if self.writer && self.is_poisoned() { Error::Poisoned } else { Error::Closed };
+        let transaction = match db.as_ref().ok_or_else(without)? {
             Db::Writer { rescue, .. } if self.is_poisoned() => {
                 if rescue.get().is_none() {
                     // Of two that come at the same time, one opens it in vain.
@@ -336,17 +349,32 @@ impl Engine {
     ///
     /// Afterwards the file holds either all or nothing of a commit whose outcome was unknown. Snapshots taken
     /// before report [`Error::Closed`].
+    ///
+    /// # Errors
+    ///
+    /// As for opening. A writer that cannot be opened again is poisoned, and reads on if the file can be opened for that; this
+    /// may be called again.
     pub fn reopen(&self) -> Result<()> {
         let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        if !self.writer {
+            // One that cannot be opened again stays what it was.
+            let opened = Reader::open(&self.path, &self.options)?;
+            return dropped(db.replace(Db::Reader(opened)));
+        }
+        // Until it is open again.
+        self.poison();
         dropped(db.take())?;
-        let opened = if self.writer {
-            writer(&self.path, &self.options, Access::Write)
-        } else {
-            Reader::open(&self.path, &self.options).map(Db::Reader)
-        };
-        *db = Some(opened?);
-        self.poisoned.store(false, Ordering::Release);
-        Ok(())
+        match writer(&self.path, &self.options, Access::Write) {
+            Ok(opened) => {
+                *db = Some(opened);
+                self.poisoned.store(false, Ordering::Release);
+                Ok(())
+            }
+            Err(error) => {
+                *db = Reader::open(&self.path, &self.options).ok().map(Db::Reader);
+                Err(error)
+            }
+        }
     }
 
     /// Makes what the last snapshot showed durable, whoever wrote it.
@@ -467,7 +495,7 @@ fn writer(path: &Path, options: &Options, access: Access) -> Result<Db> {
     // Locks belong to an open file, and a map keeps its file open in a forked child: so the map gets a file of its own.
     let opened_again = Arc::new(cohab_fs::open(path, Access::Write)?);
     for other in [&*old_versions_out, &*opened_again] {
-        if !is_same(&file, other)? {
+        if !is_same(&file, other, path)? {
             let problem = "was replaced while it was being opened".to_owned();
             return Err(Error::Untrusted { path: path.to_owned(), problem });
         }
@@ -486,18 +514,19 @@ fn writer(path: &Path, options: &Options, access: Access) -> Result<Db> {
 
 fn is_named_by(file: &File, path: &Path) -> Result<bool> {
     match path.symlink_metadata() {
-        Ok(named) => Ok(identity(&metadata(file)?) == identity(&named)),
+        Ok(named) => Ok(identity(&metadata(file, path)?) == identity(&named)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(Error::io(format!("examining {}", path.display()), error)),
     }
 }
 
-fn is_same(one: &File, other: &File) -> Result<bool> {
-    Ok(identity(&metadata(one)?) == identity(&metadata(other)?))
+fn is_same(one: &File, other: &File, path: &Path) -> Result<bool> {
+    Ok(identity(&metadata(one, path)?) == identity(&metadata(other, path)?))
 }
 
-fn metadata(file: &File) -> Result<Metadata> {
-    file.metadata().map_err(|error| Error::io("examining an open file", error))
+/// Examines an open file that went by this path.
+fn metadata(file: &File, path: &Path) -> Result<Metadata> {
+    file.metadata().map_err(|error| Error::io(format!("examining {}", path.display()), error))
 }
 
 /// Tells a file from others, whatever they are called.

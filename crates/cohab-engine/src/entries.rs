@@ -68,8 +68,9 @@ impl fmt::Debug for Entry<'_> {
 /// A range of a table, read entry by entry: either lent out by [`step`](Self::step), which moves nothing, or as an
 /// iterator of entries that live on. After an error it yields nothing more, unless it [salvages](crate::Snapshot::salvage).
 ///
-/// Besides each value's checksum it verifies that keys come in order and that the entry just outside the range's
-/// start lies outside, so that a damaged branch page cannot silently hide the first entries. Memory is one path
+/// Besides each value's checksum it verifies that keys come in order, that the entry just outside the range's start lies
+/// outside, and that the first one lies within, so that a damaged branch page cannot silently hide the first entries, or
+/// put others before them. Memory is one path
 /// through the tree, however long the range.
 pub struct Entries<'a> {
     cursor: Option<redb::Cursor<'a, &'static [u8], &'static [u8]>>,
@@ -104,27 +105,7 @@ impl<'a> Entries<'a> {
             Direction::Forward => tree.lower_bound(start),
             Direction::Reverse => tree.upper_bound(start),
         })?;
-        guarded(seal.table(), || {
-            let outside = match direction {
-                Direction::Forward => cursor.peek_prev()?,
-                Direction::Reverse => cursor.peek_next()?,
-            };
-            let (Some((key, value)), Bound::Included(start) | Bound::Excluded(start)) = (outside, start)
-            else {
-                return Ok(());
-            };
-            match seal.verify(key.value(), value.value()) {
-                // What is read begins right behind the damage, and has nothing to do with it.
-                Err(_) if on_damage == OnDamage::GoOn => return Ok(()),
-                verified => verified?,
-            }
-            // An excluded bound is itself outside.
-            let is_outside = match direction {
-                Direction::Forward => key.value() <= start,
-                Direction::Reverse => key.value() >= start,
-            };
-            if is_outside { Ok(()) } else { Err(out_of_order(seal, key.value())) }
-        })?;
+        guarded(seal.table(), || verify_start(&mut cursor, seal, start, direction, on_damage))?;
         let entries = Self::with(Some(cursor), seal, direction, end.map(<[u8]>::to_vec));
         Ok(Self { on_damage, ..entries })
     }
@@ -243,6 +224,47 @@ impl fmt::Debug for Entries<'_> {
     }
 }
 
+/// Verifies that a cursor stands where a range begins.
+fn verify_start(
+    cursor: &mut redb::Cursor<'_, &'static [u8], &'static [u8]>,
+    seal: Seal,
+    start: Bound<&[u8]>,
+    direction: Direction,
+    on_damage: OnDamage,
+) -> Result<()> {
+    let (Bound::Included(bound) | Bound::Excluded(bound)) = start else { return Ok(()) };
+    let (outside, inside) = match direction {
+        Direction::Forward => (cursor.peek_prev()?, cursor.peek_next()?),
+        Direction::Reverse => (cursor.peek_next()?, cursor.peek_prev()?),
+    };
+    let ahead = |key: &[u8]| match direction {
+        Direction::Forward => key.cmp(bound),
+        Direction::Reverse => bound.cmp(key),
+    };
+    if let Some((key, value)) = outside {
+        match seal.verify(key.value(), value.value()) {
+            // What is read begins right behind the damage, and has nothing to do with it.
+            Err(_) if on_damage == OnDamage::GoOn => return Ok(()),
+            verified => verified?,
+        }
+        // An excluded bound is itself outside.
+        if ahead(key.value()) == Ordering::Greater {
+            return Err(out_of_order(seal, key.value()));
+        }
+    }
+    // Its value is verified when it is lent out. Who goes on behind damage looks at the order as well.
+    if let Some((key, _)) = inside.filter(|_| on_damage == OnDamage::End) {
+        let is_within = match start {
+            Bound::Excluded(_) => ahead(key.value()) == Ordering::Greater,
+            _ => ahead(key.value()) != Ordering::Less,
+        };
+        if !is_within {
+            return Err(out_of_order(seal, key.value()));
+        }
+    }
+    Ok(())
+}
+
 /// Verifies that the gap in which a key would stand is one between two sound entries.
 ///
 /// A search that was led astray by one damaged key ends right beside that key, and a damaged branch leads into a
@@ -270,6 +292,6 @@ pub(crate) fn verify_absence(
     })
 }
 
-fn out_of_order(seal: Seal, key: &[u8]) -> Error {
+pub(crate) fn out_of_order(seal: Seal, key: &[u8]) -> Error {
     Error::corrupt(seal.table(), Some(key), "the keys are out of order")
 }

@@ -1,11 +1,11 @@
 //! A set of changes that becomes durable as a whole.
 
 use std::fmt;
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds};
 
 use redb::{ReadableTable, WriteTransaction};
 
-use crate::entries::{Direction, Entries, OnDamage, verify_absence};
+use crate::entries::{Direction, Entries, OnDamage, out_of_order, verify_absence};
 use crate::guard::guarded;
 use crate::seal::{SEAL_BYTES, Seal, Value};
 use crate::table::TABLES_MAX;
@@ -90,7 +90,7 @@ impl<'tx> Transaction<'tx> {
         Self::note(&mut self.failed, seal.find(key, || tree.insert(key, sealed)))
     }
 
-    /// Removes a key and lends out the value that was there, verified.
+    /// Removes a key and lends out the value that was there, verified; if there is none, the neighbours are.
     ///
     /// # Errors
     ///
@@ -108,6 +108,9 @@ impl<'tx> Transaction<'tx> {
             Ok::<_, Error>(true)
         });
         let removed = Self::note(&mut self.failed, removed)?;
+        if !removed {
+            Self::note(&mut self.failed, verify_absence(tree, *seal, key))?;
+        }
         Ok(removed.then(|| &self.sealed[SEAL_BYTES..]))
     }
 
@@ -115,6 +118,11 @@ impl<'tx> Transaction<'tx> {
     ///
     /// Returns how many went. Unlike [`remove`](Self::remove) it does not verify them: it is how damaged data is
     /// got rid of as well.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if a damaged branch leads to entries outside the range. One is gone from the transaction by
+    /// then, so an error must end it.
     pub fn remove_first(
         &mut self,
         table: Table,
@@ -122,18 +130,21 @@ impl<'tx> Transaction<'tx> {
         limit: usize,
         mut removed: impl FnMut(&[u8], &[u8]),
     ) -> Result<usize> {
-        let (tree, _) = Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
+        let (tree, seal) = Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
         let result = guarded(table.name(), || {
             let mut count = 0;
             let mut entries = tree.extract_from_if(range, |_, _| true)?;
             while count < limit {
                 let Some(entry) = entries.next() else { break };
                 let (key, stored) = entry?;
+                if !range.contains(key.value()) {
+                    return Err(out_of_order(*seal, key.value()));
+                }
                 removed(key.value(), stored.value().get(SEAL_BYTES..).unwrap_or_default());
                 count += 1;
             }
             entries.close()?;
-            Ok::<_, redb::StorageError>(count)
+            Ok::<_, Error>(count)
         });
         Self::note(&mut self.failed, result)
     }

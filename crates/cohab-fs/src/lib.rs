@@ -114,6 +114,8 @@ pub enum Access {
     Create,
     /// To read and write it; it must not exist yet.
     CreateNew,
+    /// To read it and to write at its end, creating it if need be.
+    Append,
 }
 
 /// Opens a regular file of the user's own without following a symbolic link. A file it creates has mode 0600.
@@ -125,6 +127,7 @@ pub fn open(path: &Path, access: Access) -> Result<File> {
         Access::Write => _ = options.write(true),
         Access::Create => _ = options.write(true).create(true).truncate(false),
         Access::CreateNew => _ = options.write(true).create_new(true),
+        Access::Append => _ = options.append(true).create(true),
     }
     #[cfg(unix)]
     {
@@ -156,7 +159,7 @@ fn check(path: &Path, file: &File, access: Access) -> Result<()> {
     // A umask takes permissions away that the owner needs. Only a file just made is put right: what a person has
     // changed since was changed on purpose.
     #[cfg(unix)]
-    if matches!(access, Access::Create | Access::CreateNew) {
+    if matches!(access, Access::Create | Access::CreateNew | Access::Append) {
         use std::os::unix::fs::PermissionsExt;
         if metadata.len() == 0 && metadata.permissions().mode() & 0o777 != 0o600 {
             let mode = file.set_permissions(PermissionsExt::from_mode(0o600));
@@ -374,6 +377,8 @@ mod tests {
 
         assert!(refusal(open(&link, Access::Read)).contains("link is a symbolic link"));
         assert!(refusal(open(&dangling, Access::Create)).contains("dangling is a symbolic link"));
+        assert!(refusal(open(&link, Access::Append)).contains("link is a symbolic link"));
+        assert!(refusal(open(&pipe, Access::Append)).contains("not a regular file"));
         assert!(refusal(open(dir.path(), Access::Write)).contains("is a directory"));
         assert!(refusal(open(&pipe, Access::Read)).contains("not a regular file"));
         assert!(refusal(open(&dir.path().join("none"), Access::Write)).contains("does not exist"));
@@ -391,6 +396,8 @@ mod tests {
         assert!(create_dir(&inner).expect("can be made"));
         assert!(!create_dir(&inner).expect("is there"));
         open(&file, Access::Create).expect("can be made");
+        open(&dir.path().join("log"), Access::Append).expect("can be made");
+        assert_eq!(mode(&dir.path().join("log"))?, 0o600);
         replace(&replaced, b"1").expect("can be written");
         replace_hint(&replaced, b"22").expect("can be written again");
         assert_eq!((mode(&inner)?, mode(&file)?, mode(&replaced)?), (0o700, 0o600, 0o600));

@@ -25,7 +25,8 @@ const SEED: u64 = u64::from_le_bytes(*b"cohabcnt");
 
 /// A strictly increasing number in a file: a fencing token, or an epoch.
 ///
-/// The file holds the last two numbers, written by turns, so that a write that is torn leaves the number before.
+/// The file holds the last two numbers, written by turns, so that a write that is torn leaves the number before. If one
+/// of the two is damaged it may have been the last, so the number behind the other one is not given out.
 /// Whoever advances it must hold a lock that keeps others from advancing it at the same time; reading needs none.
 #[derive(Clone, Debug)]
 pub struct Counter {
@@ -49,8 +50,7 @@ impl Counter {
             opened => opened?,
         };
         let image = (&file).load().map_err(|error| Error::file("reading", &self.path, error))?;
-        let (number, _) = latest(&image).ok_or_else(|| self.damaged())?;
-        Ok(number)
+        Ok(latest(&image).ok_or_else(|| self.damaged())?.number)
     }
 
     /// Returns the next number, larger than the last one and than `floor`, once it is on disk.
@@ -65,17 +65,16 @@ impl Counter {
         self.create()?;
         let file = cohab_fs::open(&self.path, Access::Write)?;
         let image = (&file).load().map_err(|error| Error::file("reading", &self.path, error))?;
-        let (last, older) = latest(&image).ok_or_else(|| self.damaged())?;
-        let next = last.max(floor).checked_add(1);
-        let next = next.ok_or_else(|| Error::Exhausted { path: self.path.clone() })?;
-        put(&mut &file, &image, older, next)
+        let latest = latest(&image).ok_or_else(|| self.damaged())?;
+        let next = latest.next(floor).ok_or_else(|| Error::Exhausted { path: self.path.clone() })?;
+        put(&mut &file, &image, latest.older, next)
             .inspect_err(|_| {
                 if planted!(DescriptorLeaked) {
                     std::mem::forget(file.try_clone());
                 }
             })
             .map_err(|error| Error::file("writing", &self.path, error))?;
-        if last == 0 {
+        if latest.number == 0 {
             // Whoever made the file may have been killed before its name was durable.
             cohab_fs::sync_dir(cohab_fs::parent(&self.path))?;
         }
@@ -124,8 +123,7 @@ impl OpenCounter {
     /// As for [`Counter::current`].
     pub fn current(&self) -> Result<u64, Error> {
         let image = (&self.file).load().map_err(|error| Error::file("reading", &self.path, error))?;
-        let (number, _) = latest(&image).ok_or_else(|| Error::Damaged { path: self.path.clone() })?;
-        Ok(number)
+        Ok(latest(&image).ok_or_else(|| Error::Damaged { path: self.path.clone() })?.number)
     }
 }
 
@@ -190,26 +188,52 @@ fn check(slot: usize, number: u64) -> u64 {
 
 /// Does to a file in memory what [`Counter::advance`] does.
 pub(crate) fn advance_image(image: &mut [u8; FILE_BYTES], floor: u64) -> Option<u64> {
-    let (last, older) = latest(image)?;
-    let next = last.max(floor).checked_add(1)?;
-    image[SLOTS[older]..][..SLOT_BYTES].copy_from_slice(&encode(older, next));
+    let latest = latest(image)?;
+    let next = latest.next(floor)?;
+    image[SLOTS[latest.older]..][..SLOT_BYTES].copy_from_slice(&encode(latest.older, next));
     Some(next)
 }
 
-/// Returns the larger valid number, and the slot that it is not in.
-pub(crate) fn latest(image: &[u8; FILE_BYTES]) -> Option<(u64, usize)> {
+/// What the copies say together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Latest {
+    /// The larger valid number.
+    pub(crate) number: u64,
+    /// The slot that it is not in.
+    older: usize,
+    /// Whether the other copy is damaged, by a write that was torn or by the disk.
+    is_alone: bool,
+}
+
+impl Latest {
+    /// Returns the next number to give out. Of a copy that is damaged it cannot be told whether its number was returned,
+    /// but only that it was no more than one behind the other copy and the floor.
+    fn next(self, floor: u64) -> Option<u64> {
+        self.number.max(floor).checked_add(1 + u64::from(self.is_alone))
+    }
+}
+
+pub(crate) fn latest(image: &[u8; FILE_BYTES]) -> Option<Latest> {
     let read = |at: usize| image[at..].first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
     let valid = |slot: usize| {
         let (number, found) = (read(SLOTS[slot])?, read(SLOTS[slot] + 8)?);
-        (found == check(slot, number)).then_some((number, 1 - slot))
+        (found == check(slot, number)).then_some(number)
     };
-    valid(0).max(valid(1))
+    Some(match (valid(0), valid(1)) {
+        (None, None) => return None,
+        (Some(number), None) => Latest { number, older: 1, is_alone: true },
+        (None, Some(number)) => Latest { number, older: 0, is_alone: true },
+        (Some(one), Some(other)) if other > one => Latest { number: other, older: 0, is_alone: false },
+        (Some(one), Some(_)) => Latest { number: one, older: 1, is_alone: false },
+    })
 }
 
 /// The content of a counter that no number was taken from.
 pub(crate) fn fresh() -> [u8; FILE_BYTES] {
     let mut image = [0; FILE_BYTES];
-    image[..SLOT_BYTES].copy_from_slice(&encode(0, 0));
+    for (slot, offset) in SLOTS.into_iter().enumerate() {
+        image[offset..offset + SLOT_BYTES].copy_from_slice(&encode(slot, 0));
+    }
     image
 }
 

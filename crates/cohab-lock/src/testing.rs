@@ -12,7 +12,7 @@ pub fn fresh_counter() -> [u8; COUNTER_BYTES] {
 
 /// Returns the number that a counter's file holds, unless it is damaged.
 pub fn counter(image: &[u8; COUNTER_BYTES]) -> Option<u64> {
-    counter::latest(image).map(|(number, _)| number)
+    counter::latest(image).map(|latest| latest.number)
 }
 
 /// Takes the next number from a counter's file, as [`Counter::advance`](crate::Counter::advance) does.

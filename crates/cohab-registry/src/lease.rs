@@ -41,6 +41,8 @@ impl Registration {
     pub fn bind(&self, name: &str, preference: &PortPreference) -> Result<Lease> {
         component::check("port", name)?;
         let last = Sticky::read(&self.registered, name, preference);
+        // What was remembered is a file that anything may have happened to.
+        let last = last.filter(|last| preference.allows(*last));
         let listeners = self.listen(name, last, preference)?;
         let port =
             listeners[0].local_addr().map_err(|source| bind_error(name, preference, 0, source))?.port();

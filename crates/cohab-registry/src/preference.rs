@@ -60,6 +60,11 @@ impl PortPreference {
         self.ranges.iter().cloned().flatten()
     }
 
+    /// Returns whether a port may be taken at all.
+    pub(crate) fn allows(&self, port: u16) -> bool {
+        !self.is_strict() || self.preferred().any(|preferred| preferred == port)
+    }
+
     pub(crate) fn is_strict(&self) -> bool {
         self.is_strict && self.preferred().next().is_some()
     }

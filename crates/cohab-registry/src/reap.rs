@@ -70,7 +70,9 @@ impl Registry {
 ///
 /// Goes on after a failure: what then has no lock any more is still found by the next reaper.
 pub(crate) fn remove(places: &Places, id: InstanceId, claim: &Claim) -> Result<()> {
-    claim.mark()?;
+    // Only so that onlookers do not take it for alive meanwhile. On a full disk there may be no room for the byte, and
+    // removing is what makes some.
+    let _ = claim.mark();
     let temp = remove_temp(places, id);
     let record = remove_if_there(&places.record(id), fs::remove_file);
     let unfinished = remove_if_there(&places.unfinished(id), fs::remove_file);

@@ -82,7 +82,7 @@ impl Snapshot {
     ) -> Result<()> {
         let directory = Directory::create(path)?;
         let lock = directory.lock_for_writing(&Holder::this_process("restore"), Duration::ZERO)?;
-        if directory.is_store() || directory.data().exists() {
+        if directory.is_store()? || directory.has_data()? {
             let message = format!("there is a store at {} already", path.display());
             return Err(
                 Error::new(Kind::Exists, message).hint("restore into a directory that does not exist yet")

@@ -104,7 +104,7 @@ impl Directory {
         let directory = Self { root: root.to_owned() };
         if created {
             cohab_fs::sync_dir(cohab_fs::parent(root))?;
-        } else if !directory.is_store() && !directory.is_blank()? {
+        } else if !directory.is_store()? && !directory.is_blank()? {
             let message = format!("{} is neither empty nor a store", root.display());
             return Err(Error::invalid(message).hint("name a directory that does not exist yet"));
         }
@@ -128,8 +128,13 @@ impl Directory {
         Ok(true)
     }
 
-    pub(crate) fn is_store(&self) -> bool {
-        self.card_path().symlink_metadata().is_ok()
+    pub(crate) fn is_store(&self) -> Result<bool> {
+        is_there(&self.card_path())
+    }
+
+    /// Whether there is a file of data, with a card or not.
+    pub(crate) fn has_data(&self) -> Result<bool> {
+        is_there(&self.data())
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -210,6 +215,15 @@ impl Directory {
         let mut text = serde_json::to_vec_pretty(&card).expect("plain fields always serialize");
         text.push(b'\n');
         Ok(cohab_fs::replace(&self.card_path(), &text)?)
+    }
+}
+
+/// Whether there is something of that name. That the system does not say is no answer.
+fn is_there(path: &Path) -> Result<bool> {
+    match path.symlink_metadata() {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::new(Kind::Io, format!("examining {} failed", path.display())).source(error)),
     }
 }
 

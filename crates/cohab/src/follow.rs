@@ -89,8 +89,12 @@ impl Follower {
             let message = format!("{} is the store to be followed, or within it", replica.display());
             return Err(Error::new(Kind::Foreign, message).hint("name another directory for the replica"));
         }
-        let directory = Directory::existing(replica);
-        let is_there = directory.is_ok_and(|directory| directory.is_store() || directory.data().exists());
+        let is_there = match Directory::existing(replica) {
+            Ok(directory) => directory.is_store()? || directory.has_data()?,
+            Err(error) if error.kind() == Kind::Io => return Err(error),
+            // Whoever makes it says what is in the way.
+            Err(_) => false,
+        };
         if !is_there {
             source.snapshot()?.replicate(replica, progress)?;
         }

@@ -273,12 +273,9 @@ impl Snapshot {
                 namespace.record.as_ref().and_then(|record| record.after.as_ref().or(record.before.as_ref()));
             let record = match record {
                 Some(record) => Record::decode(record)?,
-                None => match self.namespace_by_id(id) {
-                    Ok(view) => view.into_parts().0,
-                    // It was purged after the second of the versions.
-                    Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::NotFound) => continue,
-                    Err(error) => return Err(error),
-                },
+                // It was purged after the second of the versions.
+                None if !self.has_record(id)? => continue,
+                None => self.namespace_by_id(id)?.into_parts().0,
             };
             names.insert(id, (record.metadata.name.as_str().to_owned(), record.dropped.is_none()));
         }

@@ -512,3 +512,45 @@ pub(crate) fn replaced(path: &std::path::Path) -> Error {
     Error::new(Kind::StoreReplaced, message)
         .hint("close the store and open it again, if it should be the new one")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::{Role, Store};
+
+    /// A stand-by's reader had taken a snapshot when the writer made another commit and ended. The stand-by took over, and noted
+    /// the newer version as shown. Then the reader went on: what it had was older, which only a store can be that was put
+    /// back from a copy, so that its read failed as `StoreReplaced`. What is shown is now compared by one at a time.
+    #[test]
+    fn a_reader_that_is_overtaken_by_a_take_over_is_not_told_that_the_store_was_replaced() -> Result<()> {
+        let dir = tempfile::tempdir().expect("can be made");
+        let path = dir.path().join("store");
+        let writer = Store::open(&path)?;
+        writer.write(|tx| tx.create_namespace("n"))?;
+        let standby = Store::options().role(Role::Standby).open(&path)?;
+        assert_eq!(standby.refresh()?.version(), Version::new(1));
+
+        // As `look` does, but that the world goes on between its steps.
+        let inner = &*standby.inner;
+        let looking = inner.latest.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let engine = inner.reading.load_full().expect("a stand-by reads");
+        let taken = Snapshot::open(engine.snapshot()?, inner)?;
+        writer.write(|tx| tx.put("n", "key", "value"))?;
+        drop(writer);
+        thread::scope(|scope| {
+            let promoted = scope.spawn(|| standby.promote(Duration::from_secs(10)));
+            // It has come as far as it can.
+            while !inner.is_writer_alive() {
+                thread::sleep(Duration::from_millis(1));
+            }
+            thread::sleep(Duration::from_millis(200));
+            taken.check_lineage(inner)?;
+            drop(looking);
+            promoted.join().expect("does not panic")
+        })?;
+        assert_eq!(standby.refresh()?.version(), Version::new(2));
+        Ok(())
+    }
+}

@@ -25,7 +25,7 @@ pub(crate) const LOG: Table = Table::new(2, "log");
 /// All tables of a store.
 pub(crate) const TABLES: &[Table] = &[DATA, CATALOG, LOG];
 
-const ID_BYTES: usize = 4;
+pub(crate) const ID_BYTES: usize = 4;
 const VERSION_BYTES: usize = 8;
 
 /// A key of the data table; one of usual length is kept without an allocation.

@@ -54,6 +54,11 @@ impl Past {
         Ok(Some(Record::decode(before)?))
     }
 
+    /// Returns whether a namespace had a record, if it was another one.
+    pub(crate) fn had_record(&self, id: NamespaceId) -> Option<bool> {
+        self.net.namespace(id)?.record.as_ref().map(|record| record.before.is_some())
+    }
+
     /// Returns the first namespace behind another one that was there and is no more.
     pub(crate) fn next_purged(&self, after: Option<NamespaceId>) -> Option<NamespaceId> {
         let was_there = |namespace: &NetNamespace| !namespace.is_new() && namespace.is_purged();

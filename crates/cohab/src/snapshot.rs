@@ -276,6 +276,15 @@ impl Snapshot {
         Ok(Namespace::new(record, contents))
     }
 
+    /// Returns whether a namespace is there, in the trash or not: one that was purged is not, as opposed to one whose
+    /// record is damaged.
+    pub(crate) fn has_record(&self, id: NamespaceId) -> Result<bool> {
+        match self.state.past.as_ref().and_then(|past| past.had_record(id)) {
+            Some(had_record) => Ok(had_record),
+            None => Ok(self.state.engine()?.get(CATALOG, &record_key(id))?.is_some()),
+        }
+    }
+
     /// Lists the namespaces that rows of one kind stand for, in the rows' order, lazily.
     fn index(&self, kind: u8) -> Result<impl Iterator<Item = Result<NamespaceId>> + '_> {
         let past = self.state.past.as_deref();

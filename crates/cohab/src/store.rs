@@ -268,7 +268,8 @@ impl Store {
     /// # Errors
     ///
     /// [`Kind::StoreReplaced`] if the file is not the one that was open, and [`Kind::Fenced`] if somebody else has taken
-    /// over: then the handle is of no more use.
+    /// over: then the handle is of no more use. [`Kind::Io`] if the system failed: then the handle takes no writes, as before,
+    /// and this may be called again.
     pub fn reopen(&self) -> Result<Version> {
         let inner = &*self.inner;
         inner.check_process()?;
@@ -294,6 +295,11 @@ impl Store {
                 Ok(Some(root)) if is_ours(&root) => {
                     inner.note_durable(root.version);
                     Ok(root.version)
+                }
+                // What it holds cannot be told as long as it cannot be read, or what is there not be made durable.
+                Err(error) if matches!(error.kind(), Kind::Io | Kind::Poisoned | Kind::Stalled) => {
+                    engine.poison();
+                    Err(error)
                 }
                 other => {
                     engine.close()?;

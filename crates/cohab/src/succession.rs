@@ -106,19 +106,27 @@ impl Inner {
         options.create = false;
         let (writing, root) = Writing::begin(directory, &options, self.instance, Duration::ZERO)?;
         let epoch = writing.epoch;
-        let is_ours = if root.store != self.id || root.version < self.seen() {
-            Err(crate::latest::replaced(&self.path))
-        } else {
-            writing.engine.snapshot().map_err(Error::from).and_then(|it| self.check_lineage(&it, &root))
-        };
-        if let Err(error) = is_ours {
+        // While nobody takes a snapshot: one that was taken just before, and is compared with what was shown just after, would be
+        // older than that and look like a store that was put back from a copy.
+        let begun = self.change_source(|| {
+            let is_ours = if root.store != self.id || root.version < self.seen() {
+                Err(crate::latest::replaced(&self.path))
+            } else {
+                writing.engine.snapshot().map_err(Error::from).and_then(|it| self.check_lineage(&it, &root))
+            };
+            match is_ours {
+                Ok(()) => {
+                    self.set_durable(root.version);
+                    self.writing.store(Some(Arc::new(writing)));
+                    Ok(())
+                }
+                Err(error) => Err((error, writing)),
+            }
+        });
+        if let Err((error, writing)) = begun {
             writing.end()?;
             return Err(error);
         }
-        self.change_source(|| {
-            self.set_durable(root.version);
-            self.writing.store(Some(Arc::new(writing)));
-        });
         self.announce(root.version);
         if let Err(error) = guard::begin_writing(self) {
             self.end_writing()??;

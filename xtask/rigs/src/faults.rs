@@ -47,7 +47,7 @@ pub(crate) struct Arguments {
     /// Determines what is random
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Makes runs with two faults for so many seconds
+    /// Begins nothing new after so many seconds
     #[arg(long = "for")]
     seconds: Option<u64>,
     /// Fails every call of some, and a few of the rest
@@ -84,7 +84,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for &scenario in &chosen {
         if !arguments.points.is_empty() {
             tasks.push(Task { scenario, what: What::One(arguments.points.clone()) });
-        } else if arguments.pairs.is_none() && arguments.seconds.is_none() {
+        } else if arguments.pairs.is_none() {
             for &fault in &kinds {
                 for for_ever in [false, true] {
                     tasks.push(Task { scenario, what: What::Each { fault, for_ever } });
@@ -92,10 +92,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             }
         }
     }
-    if arguments.pairs.is_some() || arguments.seconds.is_some() {
+    if let Some(pairs) = arguments.pairs {
         let mut random = Random::new(arguments.seed);
-        let count = arguments.pairs.unwrap_or(u64::MAX).min(1_000_000);
-        for _ in 0..count {
+        for _ in 0..pairs {
             let scenario = chosen[random.index(chosen.len())];
             tasks.push(Task { scenario, what: What::Pair(random.fork()) });
         }
@@ -171,7 +170,7 @@ fn work_off(
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 break;
             }
-            let skipped = do_task(arguments, kinds, task, &mut worker, &report)?;
+            let skipped = do_task(arguments, kinds, task, &mut worker, &report, deadline)?;
             report.lock().unwrap_or_else(PoisonError::into_inner).1 += skipped;
         }
         let keeps = report.lock().unwrap_or_else(PoisonError::into_inner).0.has_findings();
@@ -192,6 +191,7 @@ fn do_task(
     task: &Task,
     worker: &mut Worker,
     report: &Mutex<(Report, u64)>,
+    deadline: Option<Instant>,
 ) -> anyhow::Result<u64> {
     let (index, scenario, seed) = (task.scenario.0, task.scenario.1.name, arguments.seed);
     let mut run = |points: &[Point]| -> anyhow::Result<case::Outcome> {
@@ -230,6 +230,10 @@ fn do_task(
                 }
                 if k == POINTS_MAX {
                     bail!("`{scenario}` does not end");
+                }
+                if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                    println!("{scenario} {fault}: broken off behind {k}, for want of time");
+                    break;
                 }
             }
         }

@@ -51,6 +51,9 @@ pub(crate) struct Arguments {
     /// Where the stores lie. Default: in memory.
     #[arg(long)]
     dir: Option<PathBuf>,
+    /// Prints what a process has written down in the store that `--dir` names, which was kept after a failure.
+    #[arg(long, value_name = "PROCESS", requires = "dir")]
+    show: Option<u32>,
     /// Plays a part; the rig starts itself so.
     #[arg(long, hide = true)]
     actor: Option<Part>,
@@ -65,6 +68,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     });
     if let Some(part) = arguments.actor {
         return actor::play(&dir, part, arguments.casting.clone(), arguments.seed);
+    }
+    if let Some(process) = arguments.show {
+        for history::Record { thread, time, event } in
+            history::load(&Scene(dir).histories(), process)?.records
+        {
+            println!("{time} {thread} {event:?}");
+        }
+        return Ok(());
     }
     let (kills, seconds) = match (arguments.kills, arguments.seconds) {
         (None, None) if arguments.smoke => (300, Some(40)),

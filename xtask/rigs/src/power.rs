@@ -11,9 +11,11 @@ mod disk;
 mod errand;
 mod fuse;
 mod ledger;
+mod plan;
 mod refusals;
 mod report;
 mod shutdown;
+mod totals;
 mod work;
 
 use std::collections::BTreeMap;
@@ -27,18 +29,18 @@ use anyhow::{Context, bail};
 
 use self::cast::{Part, Script, store_path};
 use self::crew::Crew;
-use self::disk::{Disk, FileSystem, Stray, run as run_command};
-use self::fuse::Point;
-use self::ledger::{Found, Ledger};
+use self::disk::{Disk, FileSystem, run as run_command};
+use self::ledger::Ledger;
+use self::plan::{Plan, Takeover};
 use self::report::Report;
-use self::shutdown::Journal;
+use self::totals::{Totals, print};
 use crate::random::Random;
 
 /// Says that this is the process with a mount namespace of its own.
 const PRIVATE: &str = "COHAB_RIGS_PRIVATE_MOUNTS";
 
 /// By when a process has its store open, unless it hangs.
-const PROMPT: Duration = Duration::from_secs(60);
+const PROMPT: Duration = Duration::from_mins(1);
 
 /// How many cuts one image takes. Then another file system has its turn.
 const CUTS_PER_IMAGE: u64 = 40;
@@ -61,6 +63,9 @@ pub(crate) struct Arguments {
     /// Fill disks and refuse system calls instead: so many times each
     #[arg(long, value_name = "TIMES", num_args = 0..=1, default_missing_value = "12")]
     full_disks: Option<usize>,
+    /// Have writers sync nothing, and succeed once that is found
+    #[arg(long)]
+    planted: bool,
     /// A few seconds of everything
     #[arg(long)]
     smoke: bool,
@@ -186,108 +191,6 @@ fn not_tested(what: &str, why: &str) {
     eprintln!("\nNOT TESTED: {what}: {why}\n");
 }
 
-/// What one cut is like.
-#[derive(Clone, Debug)]
-struct Plan {
-    /// Whether the store is a new one, so that its making is cut short.
-    is_new: bool,
-    has_standby: bool,
-    has_follower: bool,
-    /// The operation that is cut short, where it is not a moment.
-    point: Option<(Point, u32, bool)>,
-    /// Whether it is an operation on the replica's file.
-    is_of_replica: bool,
-    moment: Duration,
-    /// What befalls the writer so long before.
-    takeover: Option<(Takeover, Duration)>,
-    stray: Stray,
-    journal: Journal,
-    /// How long the processes go on without power.
-    lingers: Duration,
-    /// Whether the store is looked at, or written to at once.
-    is_checked: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Takeover {
-    Promote,
-    Kill,
-}
-
-impl Plan {
-    fn draw(random: &mut Random) -> Self {
-        let has_standby = random.one_in(5);
-        let has_follower = random.one_in(3);
-        let takeover = has_standby.then(|| {
-            let how = if random.one_in(2) { Takeover::Promote } else { Takeover::Kill };
-            (how, spread(random, 60_000))
-        });
-        let point = random.one_in(2).then(|| {
-            let points = [Point::Half, Point::Written, Point::Sized, Point::Unsynced, Point::Synced];
-            let point = points[random.index(points.len())];
-            let most = match point {
-                Point::Half | Point::Written => 600,
-                Point::Sized => 5,
-                Point::Unsynced | Point::Synced => 80,
-            };
-            let most = 1 + random.below(most);
-            let after = u32::try_from(random.below(most)).expect("is small");
-            (point, after, random.one_in(3))
-        });
-        Self {
-            is_new: random.one_in(12),
-            has_standby,
-            has_follower,
-            point,
-            is_of_replica: has_follower && random.one_in(3),
-            moment: spread(random, 150_000),
-            takeover,
-            stray: [Stray::Nothing, Stray::Pages, Stray::Pages, Stray::Journal][random.index(4)],
-            journal: if random.one_in(6) { Journal::Flushed } else { Journal::Lost },
-            lingers: if random.one_in(3) { spread(random, 40_000) } else { Duration::ZERO },
-            is_checked: !random.one_in(6),
-        }
-    }
-}
-
-/// Returns a time that is as likely to be short as long.
-fn spread(random: &mut Random, most: u64) -> Duration {
-    let most = 1 + random.below(most);
-    Duration::from_micros(random.below(1 + most))
-}
-
-/// What was covered on one kind of file system.
-#[derive(Default)]
-struct Totals {
-    cuts: u64,
-    images: u64,
-    looks: u64,
-    /// Cuts within an operation of the file.
-    within: u64,
-    new: u64,
-    takeovers: u64,
-    found: Found,
-    slowest_mount: Duration,
-}
-
-impl Totals {
-    fn add(&mut self, found: Found) {
-        let sum = &mut self.found;
-        sum.acknowledged += found.acknowledged;
-        sum.whole += found.whole;
-        sum.absent += found.absent;
-        sum.tokens += found.tokens;
-        sum.epochs += found.epochs;
-        sum.replicas += found.replicas;
-        sum.backups += found.backups;
-        sum.past += found.past;
-        sum.keys += found.keys;
-        sum.repaired += found.repaired;
-        sum.opening = sum.opening.max(found.opening);
-        sum.files = sum.files.max(found.files);
-    }
-}
-
 fn cut_many(arguments: &Arguments, file_systems: &[FileSystem]) -> anyhow::Result<()> {
     let (cuts, seconds) = if arguments.smoke { (60, Some(20)) } else { (arguments.cuts, arguments.seconds) };
     let deadline = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
@@ -312,8 +215,13 @@ fn cut_many(arguments: &Arguments, file_systems: &[FileSystem]) -> anyhow::Resul
             let mut random = random.fork();
             let mut plan = Plan::draw(&mut random);
             plan.is_checked |= cut + 1 == per_image;
+            plan.skips_syncs = arguments.planted;
             let looked = cut_once(&disk, &mut ledger, &plan, &mut random, totals);
             if let Err(error) = looked {
+                if arguments.planted {
+                    println!("found at cut {done}, on {}: {error:#}", file_system.name());
+                    return Ok(());
+                }
                 let again = format!(
                     "cargo xtask power --seed {} --cuts {cuts} --fs {:?}",
                     arguments.seed, arguments.fs
@@ -329,6 +237,9 @@ fn cut_many(arguments: &Arguments, file_systems: &[FileSystem]) -> anyhow::Resul
             }
             done += 1;
         }
+    }
+    if arguments.planted {
+        bail!("nobody has synced anything, and {done} cuts have not found it");
     }
     print(&totals, begin.elapsed());
     Ok(())
@@ -392,6 +303,7 @@ fn play(
         cut_at: None,
         cut_after: 0,
         cut_opening: false,
+        skip_syncs: plan.skips_syncs,
     };
     let mut fused = quiet.clone();
     if let Some((point, after, is_opening)) = plan.point {
@@ -430,54 +342,17 @@ fn play(
     let wait = if plan.point.is_some() { plan.moment + Duration::from_millis(400) } else { plan.moment };
     if !is_cut(&crew) && !crew.hear(wait, |report| *report == Report::Cut) {
         let alive = !has_failed(&crew);
-        disk.let_stray(plan.stray, &store_path(&ledger.place).join("store.redb"), random)?;
-        disk.cut(plan.journal)?;
+        let strayed = disk.let_stray(plan.stray, &store_path(&ledger.place).join("store.redb"), random);
+        if let Err(error) = strayed.and_then(|()| disk.cut(plan.journal))
+            // Unless a process was faster.
+            && !crew.hear(Duration::from_secs(1), |report| *report == Report::Cut)
+        {
+            return Err(error);
+        }
         if !alive {
             bail!("a process failed while there was power: {:?}", crew.kill()?);
         }
     }
     thread::sleep(plan.lingers);
     crew.kill().context("the processes cannot be ended")
-}
-
-fn print(totals: &BTreeMap<FileSystem, Totals>, time: Duration) {
-    let millis = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1000.0);
-    type Row<'a> = (&'a str, Box<dyn Fn(&Totals) -> String>);
-    let count = |name, of: fn(&Totals) -> u64| -> Row<'static> {
-        (name, Box::new(move |totals| of(totals).to_string()))
-    };
-    let rows: Vec<Row<'_>> = vec![
-        count("cuts", |totals| totals.cuts),
-        count("  within an operation of the file", |totals| totals.within),
-        count("  while a store was being made", |totals| totals.new),
-        count("  after a take-over", |totals| totals.takeovers),
-        count("file systems made", |totals| totals.images),
-        count("stores looked at, key by key", |totals| totals.looks),
-        count("acknowledged versions, all there", |totals| totals.found.acknowledged),
-        count("past versions compared", |totals| totals.found.past),
-        count("keys compared", |totals| totals.found.keys),
-        count("unacknowledged, there as a whole", |totals| totals.found.whole),
-        count("unacknowledged, absent", |totals| totals.found.absent),
-        count("epochs, each larger", |totals| totals.found.epochs),
-        count("tokens, each larger", |totals| totals.found.tokens),
-        count("replicas compared", |totals| totals.found.replicas),
-        count("backups verified", |totals| totals.found.backups),
-        count("accounting of pages rebuilt", |totals| totals.found.repaired),
-        count("most files in a store's directory", |totals| totals.found.files),
-        ("slowest mount", Box::new(move |totals| millis(totals.slowest_mount))),
-        ("slowest opening", Box::new(move |totals| millis(totals.found.opening))),
-    ];
-    print!("{:36}", "");
-    totals.keys().for_each(|file_system| print!("{:>22}", file_system.name()));
-    println!();
-    for (name, of) in rows {
-        print!("{name:36}");
-        totals.values().for_each(|totals| print!("{:>22}", of(totals)));
-        println!();
-    }
-    let cuts: u64 = totals.values().map(|totals| totals.cuts).sum();
-    let seconds = time.as_secs_f64();
-    #[expect(clippy::cast_precision_loss, reason = "is small")]
-    let rate = cuts as f64 / seconds;
-    println!("{cuts} cuts in {seconds:.0} s, {rate:.1} a second; violations: 0");
 }

@@ -58,8 +58,14 @@ const HAND_OVER: Duration = Duration::from_secs(13);
 const TAKE_OVER: Duration = Duration::from_secs(31);
 const VISIT: Duration = Duration::from_secs(3);
 
+/// A mebibyte in kibibytes.
+const MIB: f64 = 1024.0;
+
+/// A run of that many seconds, or more, has time to warm up before it is looked at.
+const LONG: f64 = 600.0;
+
 /// By when a process is ready, unless it hangs.
-const PROMPT: Duration = Duration::from_secs(60);
+const PROMPT: Duration = Duration::from_mins(1);
 
 /// The plugin that writers run: an index of its own, and a count.
 const MANIFEST: &str = "name = \"index\"\napi = 1\nentry = \"main.rhai\"\n[[trigger]]\non = \"commit\"\n\
@@ -251,8 +257,18 @@ impl<'p> Stage<'p> {
             let Some(process) = sample::process(member.process.id()) else { continue };
             let name = member.name;
             // The allocator keeps what it had to have once; the engine's cache and ours have 12 MiB together.
-            all.push((format!("{name}: memory"), "KiB", process.memory_kib, within(0.15, 3072.0)));
-            all.push((format!("{name}: mapped"), "KiB", process.mapped_kib, within(0.15, 3072.0)));
+            all.push((
+                format!("{name}: memory"),
+                "KiB",
+                process.memory_kib,
+                upto(24.0 * MIB, within(0.15, 3072.0)),
+            ));
+            all.push((
+                format!("{name}: mapped"),
+                "KiB",
+                process.mapped_kib,
+                upto(80.0 * MIB, within(0.15, 3072.0)),
+            ));
             all.push((format!("{name}: descriptors"), "", process.descriptors, within(0.0, 3.0)));
             all.push((format!("{name}: mappings"), "", process.mappings, within(0.05, 8.0)));
             all.push((format!("{name}: threads"), "", process.threads, within(0.0, 2.0)));
@@ -263,7 +279,7 @@ impl<'p> Stage<'p> {
                 format!("{store}.redb"),
                 "KiB",
                 sample::kib(&path.join("store.redb")),
-                within(0.15, 4096.0),
+                upto(64.0 * MIB, within(0.15, 4096.0)),
             ));
             all.push((format!("{store}: files"), "", sample::files(&path), within(0.0, 8.0)));
         }
@@ -275,11 +291,16 @@ impl<'p> Stage<'p> {
             .open(self.place.join("store"))
             .and_then(|store| store.snapshot())
         {
-            all.push(("log".into(), "KiB", snapshot.log_bytes() / 1024, within(0.15, 2048.0)));
+            all.push((
+                "log".into(),
+                "KiB",
+                snapshot.log_bytes() / 1024,
+                upto(10.0 * MIB, within(0.15, 2048.0)),
+            ));
             let trash = snapshot.dropped_namespaces().map_or(0, Iterator::count) as u64;
             all.push(("dropped namespaces".into(), "", trash, within(0.0, 4.0)));
             let kept = snapshot.named_snapshots().map_or(0, |kept| kept.len()) as u64;
-            all.push(("named snapshots".into(), "", kept, within(0.0, 6.0)));
+            all.push(("named snapshots".into(), "", kept, upto(40.0, within(0.0, 6.0))));
         }
         for (name, unit, value, tolerance) in all {
             let new = || Series { name: name.clone(), unit, tolerance, points: Vec::new() };
@@ -323,7 +344,7 @@ impl<'p> Stage<'p> {
         );
         let mut grown = Vec::new();
         for series in self.series.values() {
-            let course = series.course();
+            let course = series.course((seconds >= LONG).then_some(seconds / 4.0));
             let name =
                 format!("{}{}{}", series.name, if series.unit.is_empty() { "" } else { ", " }, series.unit);
             println!(
@@ -334,13 +355,13 @@ impl<'p> Stage<'p> {
                 course.allowed,
                 format!("{:?}", course.verdict).to_lowercase()
             );
-            let grows = course.verdict == Verdict::Grows;
-            if grows || points {
+            let is_growth = course.verdict == Verdict::Grows;
+            if is_growth || points {
                 let list: Vec<String> =
                     series.points.iter().map(|(at, value)| format!("{at:.0}:{value:.0}")).collect();
                 println!("  {}", list.join(" "));
             }
-            if grows {
+            if is_growth {
                 grown.push(series.name.clone());
             }
         }
@@ -352,5 +373,9 @@ impl<'p> Stage<'p> {
 }
 
 fn within(part: f64, besides: f64) -> Tolerance {
-    Tolerance { part, besides }
+    Tolerance { part, besides, bound: 0.0 }
+}
+
+fn upto(bound: f64, tolerance: Tolerance) -> Tolerance {
+    Tolerance { bound, ..tolerance }
 }

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 
 use crate::report::Report;
 use crate::workspace::{self, Workspace, run};
-use crate::{deny, fuzz, peers, plugins, rigs};
+use crate::{deny, fuzz, peers, planted, plugins, rigs};
 
 /// A step of the gate, in the order in which they run: what is cheap and fails often comes first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -35,6 +35,8 @@ pub(crate) enum Step {
     Fuzz,
     /// The rigs attack a store, briefly.
     Rigs,
+    /// Each defect that is planted, of those that show within seconds, is caught by a rig.
+    Planted,
     /// The benchmarks run.
     Bench,
 }
@@ -68,6 +70,7 @@ impl Step {
             Self::Package => package(workspace),
             Self::Fuzz => fuzz::smoke(workspace),
             Self::Rigs => rigs::smoke(workspace),
+            Self::Planted => planted::smoke(workspace),
             Self::Bench => bench(workspace),
         }
     }

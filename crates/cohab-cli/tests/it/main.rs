@@ -24,6 +24,7 @@ mod places;
 mod plugins;
 mod replicas;
 mod running;
+mod security;
 mod succeeding;
 mod support;
 mod transactions;

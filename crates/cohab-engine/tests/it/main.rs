@@ -1,5 +1,6 @@
 //! The engine's tests that need more than one of its parts.
 
+mod copies;
 mod old_versions;
 mod reader;
 mod recovery;

@@ -178,3 +178,21 @@ fn other_addresses_and_bad_names() -> Result<()> {
     assert!(comes_true(|| fs::read_dir(scratch.file("ports")).is_ok_and(|ports| ports.count() == 1)));
     Ok(())
 }
+
+/// What is remembered of a port is a file. One with another number in it, by a flipped bit or by hand, made an instance
+/// listen on a port that its preference, which was strict, does not have.
+#[test]
+fn a_remembered_port_does_not_go_beyond_a_strict_preference() -> Result<()> {
+    let scratch = Scratch::new();
+    let me = scratch.registry().register(Description::new("server"))?;
+    let range = base(7)..=base(7) + 19;
+    let strict = PortPreference::new().range(range.clone()).strict();
+    let port = me.bind("http", &strict)?.port();
+    let file = scratch.file("ports/http.json");
+    let remembered = fs::read_to_string(&file).expect("is remembered");
+    let other = remembered.replace(&format!("\"port\":{port}"), &format!("\"port\":{}", base(7) + 50));
+    assert_ne!(other, remembered);
+    fs::write(&file, other).expect("can be written");
+    assert!(range.contains(&me.bind("http", &strict)?.port()));
+    Ok(())
+}

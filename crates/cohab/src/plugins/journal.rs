@@ -3,11 +3,12 @@
 //! Hints: whoever cannot write them loses a line or a number, never data. A log is a file of JSON lines that is begun anew when
 //! it is large, the one before it being kept.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use cohab_core::{InstanceId, Timestamp, Version};
+use cohab_fs::Access;
 use cohab_plugin::{Level, LogLine};
 use serde::{Deserialize, Serialize};
 
@@ -69,16 +70,20 @@ fn append(dir: &Path, plugin: &str, lines: impl Iterator<Item = PluginLogLine>) 
         return;
     }
     let path = log_path(dir, plugin);
-    if fs::metadata(&path).is_ok_and(|metadata| metadata.len() >= LOG_BYTES_MAX) {
+    if path.symlink_metadata().is_ok_and(|metadata| metadata.len() >= LOG_BYTES_MAX) {
         let _ = fs::rename(&path, path.with_extension("log.1"));
     }
     // In one call, so that lines of several processes do not mix.
-    let _ =
-        OpenOptions::new().append(true).create(true).open(&path).and_then(|mut file| file.write_all(&text));
+    if let Ok(mut file) = cohab_fs::open(&path, Access::Append) {
+        let _ = file.write_all(&text);
+    }
 }
 
-/// Reads a plugin's log, the oldest line first. What cannot be read is left out.
+/// Reads a plugin's log, the oldest line first. What cannot be read is left out, and what is no plugin's name has none.
 pub(crate) fn read(dir: &Path, plugin: &str) -> Vec<PluginLogLine> {
+    if plugin.contains(['/', '\\', '.']) {
+        return Vec::new();
+    }
     let path = log_path(dir, plugin);
     let mut lines = Vec::new();
     for path in [path.with_extension("log.1"), path] {

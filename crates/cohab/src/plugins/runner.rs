@@ -231,6 +231,15 @@ impl Runner {
             )));
             return Ok(None);
         }
+        // Of rows that are written together this cannot come. A replica has them from elsewhere.
+        if cursor.version > snapshot.version() {
+            service.plugin.meter.stall(Some(format!(
+                "its cursor is at version {}, and the store at {}: `cohab plugin reload --rescan` shows it what is there",
+                cursor.version,
+                snapshot.version()
+            )));
+            return Ok(None);
+        }
         self.stored = row.map(|_| cursor.clone());
         self.moved(service, cursor.clone());
         Ok(Some(cursor))

@@ -27,6 +27,7 @@ pub(super) fn check(snapshot: &Snapshot, report: &mut Report) -> Result<u64> {
         }
         return Ok(total);
     }
+    check_rows(snapshot, report)?;
     check_kept(snapshot, report)?;
     let found = names(snapshot, report)?;
     for (id, (name, live)) in &found {
@@ -45,6 +46,18 @@ pub(super) fn check(snapshot: &Snapshot, report: &mut Report) -> Result<u64> {
         after = Some(id);
     }
     Ok(total)
+}
+
+/// Reads every row of the catalogue, and looks each up: a branch that is damaged shows to nobody else.
+fn check_rows(snapshot: &Snapshot, report: &mut Report) -> Result<()> {
+    let engine = snapshot.state().engine()?;
+    for row in engine.salvage(CATALOG, (Bound::Unbounded, Bound::Unbounded), Direction::Forward)? {
+        if let Some(row) = report.absorb("catalogue", row.map_err(Error::from))? {
+            let found = engine.get(CATALOG, row.key()).map_err(Error::from);
+            report.absorb("catalogue", found)?;
+        }
+    }
+    Ok(())
 }
 
 /// Decodes the rows of named snapshots, and compares them with what the store's own row says is to be kept.
@@ -108,6 +121,8 @@ pub(super) fn next_namespace(snapshot: &Snapshot, after: Option<NamespaceId>) ->
             Err(cohab_engine::Error::Corrupt { .. }) => None,
             Err(error) => return Err(error.into()),
         };
+        // A damaged branch may lead back.
+        let id = id.filter(|id| after.is_none_or(|after| *id > after));
         present = id.filter(|id| past.is_none_or(|past| !past.is_later(*id)));
         if present.is_some() {
             break;

@@ -55,7 +55,10 @@ impl FromStr for Checkpoint {
 
     fn from_str(text: &str) -> Result<Self> {
         match serde_json::from_str(text) {
-            Ok(Read { cohab_checkpoint: FORM, course }) => Ok(Self(course)),
+            Ok(Read { cohab_checkpoint: FORM, course }) if course.is_plausible() => Ok(Self(course)),
+            Ok(Read { cohab_checkpoint: FORM, .. }) => {
+                Err(Error::invalid("the checkpoint counts more than there can be: it is damaged"))
+            }
             Ok(_) => Err(Error::invalid("the checkpoint is of another version of cohab")),
             Err(error) => {
                 Err(Error::invalid(format!("the text is no checkpoint of a verification: {error}")))

@@ -74,6 +74,9 @@ impl Size {
     }
 }
 
+/// More than anything that is counted comes to: it is in bytes, and no file is as large.
+pub(super) const COUNT_MAX: u64 = 1 << 62;
+
 /// What the log says about the sums of a namespace that is being walked.
 enum Carried {
     /// They would be these now.
@@ -102,6 +105,20 @@ impl Course {
         let (version, chain) = (snapshot.version(), Chain::from_bytes(snapshot.state().root.chain));
         let stage = Stage::Log(Links::begin(version));
         Self { version, chain, stage, ..Self::begin(snapshot.store()) }
+    }
+
+    /// Returns whether nothing is counted higher than a store can make it: one that comes from outside may say anything, and
+    /// going on would count past the end.
+    pub(super) fn is_plausible(&self) -> bool {
+        let report = &self.report;
+        let mut counts =
+            [self.total, self.read, report.namespaces, report.keys, report.bytes, report.records].into_iter();
+        let is_possible = match &self.stage {
+            Stage::Rows(rows) => rows.is_plausible(),
+            Stage::Log(links) => links.is_plausible(),
+            Stage::Catalog | Stage::Next(_) | Stage::Strays | Stage::Done => true,
+        };
+        is_possible && counts.all(|count| count <= COUNT_MAX)
     }
 
     pub(super) fn is_done(&self) -> bool {

@@ -28,6 +28,11 @@ impl Links {
         Self { next: Version::ZERO, until, chain: None, places: 0 }
     }
 
+    /// Returns whether nothing is counted higher than it can be.
+    pub(super) fn is_plausible(&self) -> bool {
+        self.places <= VERIFY_PLACES_MAX
+    }
+
     /// Reads on, and returns whether it is through.
     pub(super) fn advance(
         &mut self,

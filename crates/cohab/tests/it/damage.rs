@@ -175,3 +175,81 @@ fn a_file_that_was_cut_off_is_damage_however_it_is_read() -> Result<()> {
     assert!(noticed >= 2, "cutting into pages in use was noticed {noticed} times");
     Ok(())
 }
+
+/// The dividing key of a branch was flipped: a look-up of a key beside it was led to the wrong leaf and said so, but a
+/// verification, which goes from leaf to leaf, found the store sound; and a deletion said that there was no such key, and
+/// left it there.
+#[test]
+fn a_damaged_branch_is_found_by_a_verification_and_hides_no_key_from_a_deletion() -> Result<()> {
+    let scratch = Scratch::new();
+    let store = scratch.with_namespace();
+    let long = |i: u32| format!("{i:0>150}");
+    store.write(|tx| (0..400).try_for_each(|i| tx.put("n", long(i), value(i))))?;
+    store.compact()?;
+    drop(store);
+    let data = scratch.path().join("store.redb");
+    let good = fs::read(&data).expect("can be read");
+    // A page of branches begins with a 2, and holds keys as they are.
+    let branches = good.chunks(4096).enumerate().filter(|(_, page)| page[0] == 2);
+    let digits = branches.flat_map(|(number, page)| {
+        let keys = page.windows(140).enumerate().filter(|(_, piece)| piece.iter().all(|byte| *byte == b'0'));
+        keys.filter(|(at, _)| page.get(at + 140) != Some(&b'0')).map(move |(at, _)| number * 4096 + at + 141)
+    });
+    let mut led_astray = 0;
+    for at in digits.take(40) {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1;
+        fs::write(&data, &bytes).expect("can be written");
+        let reader = Store::options().role(Role::Reader).register(false).open(scratch.path())?;
+        let snapshot = reader.snapshot()?;
+        let n = snapshot.namespace("n")?;
+        // Nor does a range begin before its start.
+        for i in 0..400 {
+            let ahead = n.range(long(i)..).and_then(|mut range| range.next().transpose());
+            let back = n.reverse(..=long(i)).and_then(|mut range| range.next().transpose());
+            for first in [ahead, back].into_iter().flatten() {
+                assert_eq!(first.expect("is there").key(), long(i).as_bytes(), "byte {at}: range at {i}");
+            }
+        }
+        let Some(lost) = (0..400).find(|i| n.get(long(*i)).is_err()) else { continue };
+        led_astray += 1;
+        assert!(!snapshot.verify(|_| ())?.is_sound(), "byte {at}: key {lost} cannot be read");
+        drop(snapshot);
+        drop(reader);
+        let deleted = scratch.store().write(|tx| tx.delete("n", long(lost)));
+        assert_eq!(
+            deleted.map(drop).map_err(|error| error.kind()),
+            Err(Kind::Corrupt),
+            "byte {at}: key {lost}"
+        );
+    }
+    assert!(led_astray > 3, "{led_astray} flips led a look-up astray");
+    Ok(())
+}
+
+/// The record of a namespace was damaged. What changed between two versions said nothing of the namespace then, as if it
+/// had been purged since.
+#[test]
+fn a_damaged_record_is_not_taken_for_a_purged_namespace() -> Result<()> {
+    let scratch = Scratch::new();
+    let store = scratch.with_namespace();
+    store.write(|tx| tx.update_namespace("n", &cohab::Update::new().description("what this one is for")))?;
+    let before = store.write(|tx| tx.put("n", "k", "1"))?.version;
+    let after = store.write(|tx| tx.put("n", "k", "2"))?.version;
+    store.compact()?;
+    drop(store);
+    let data = scratch.path().join("store.redb");
+    let mut bytes = fs::read(&data).expect("can be read");
+    let needle = b"what this one is for";
+    let places: Vec<_> =
+        (0..bytes.len() - needle.len()).filter(|at| bytes[*at..].starts_with(needle)).collect();
+    // The log has one as well, which is of an earlier version than those that are compared.
+    for at in places {
+        bytes[at] ^= 1;
+    }
+    fs::write(&data, bytes).expect("can be written");
+    let reader = Store::options().role(Role::Reader).open(scratch.path())?;
+    let diff = reader.snapshot()?.diff(before, after);
+    assert_eq!(diff.map(|diff| diff.namespaces().count()).map_err(|error| error.kind()), Err(Kind::Corrupt));
+    Ok(())
+}

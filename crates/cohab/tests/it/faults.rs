@@ -130,3 +130,28 @@ fn everyone_of_a_group_is_told_what_the_system_said() -> Result<()> {
     assert_eq!(told.map(std::io::Error::kind), Some(std::io::ErrorKind::StorageFull), "{error:?}");
     Ok(())
 }
+
+/// A handle that could not be opened again on a full disk said that it was sound, refused reads and writes alike as closed, and
+/// so left nothing to do but to end the process. It reads on now, says that it takes no writes, and can be opened again later.
+#[test]
+fn a_store_that_cannot_be_reopened_reads_on_and_can_be_reopened_later() -> Result<()> {
+    let scratch = Scratch::new();
+    let (store, faults) = failing(&scratch)?;
+    let before = store.snapshot()?.version();
+    for k in 0.. {
+        faults.fail_sync(k, Failure::ForEver);
+        let reopened = store.reopen();
+        if faults.heal() == 0 {
+            assert!(k > 0, "opening waits for the disk");
+            return reopened.map(drop);
+        }
+        assert_eq!(reopened.map_err(|error| error.kind()), Err(Kind::Io), "k = {k}");
+        assert!(store.is_poisoned(), "k = {k}");
+        let refused = store.write(|tx| tx.put("n", "k", "v")).map_err(|error| error.kind());
+        assert_eq!(refused.err(), Some(Kind::Poisoned), "k = {k}");
+        assert_eq!(store.snapshot()?.version(), before, "k = {k}");
+        assert_eq!(store.snapshot()?.namespace("n")?.count(), 400, "k = {k}");
+        assert_eq!(store.reopen()?, before, "k = {k}");
+    }
+    unreachable!("some reopening works")
+}

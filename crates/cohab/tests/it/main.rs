@@ -46,6 +46,8 @@ mod plugins_reload;
 mod plugins_wasm;
 mod refresh;
 mod roles;
+#[cfg(unix)]
+mod security;
 mod stopped;
 mod transactions;
 mod undo_model;

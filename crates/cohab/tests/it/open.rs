@@ -139,6 +139,11 @@ fn a_damaged_card_is_named_and_a_newer_one_is_told_from_it() -> Result<()> {
         fs::write(&card, torn).expect("can be written");
         refusal(Store::open(scratch.path()), Kind::Corrupt, "store.json is damaged");
     }
+    // A bit that makes it no text any more was an error of the system, which tells nobody what to do.
+    let mut flipped = good.clone().into_bytes();
+    flipped[9] ^= 0x80;
+    fs::write(&card, flipped).expect("can be written");
+    refusal(Store::open(scratch.path()), Kind::Corrupt, "store.json is damaged");
     fs::write(&card, r#"{"format":9,"oldest_format":9,"something":"new"}"#).expect("can be written");
     refusal(Store::open(scratch.path()), Kind::Format, "is written in format 9");
     fs::write(&card, r#"{"format":1,"oldest_format":1}"#).expect("can be written");

@@ -12,7 +12,7 @@ use cohab::{
 use cohab_engine::{Engine, Table};
 use cohab_testkit::Child;
 
-use crate::{Random, Scratch};
+use crate::{Random, Scratch, key};
 
 fn small() -> VerifyOptions {
     VerifyOptions::default().slice_keys(7)
@@ -341,6 +341,42 @@ fn a_verification_goes_on_in_another_handle_from_its_checkpoint() -> Result<()> 
 }
 
 /// What was summed up in one history is not carried on in another, although versions and identity are the same.
+/// A checkpoint is a text that lies around, and going on from one that was damaged counted past the largest number there is: a
+/// panic where overflow is checked, and nonsense where it is not.
+#[test]
+fn a_checkpoint_that_counts_more_than_there_can_be_is_refused() -> Result<()> {
+    let scratch = Scratch::new();
+    let store = scratch.with_namespace();
+    store.write(|tx| (0..20).try_for_each(|i| tx.put("n", key(i), "value")))?;
+    let mut verifier = store.verifier(VerifyOptions::default().slice_keys(5))?;
+    for _ in 0..2 {
+        assert!(verifier.step()?.is_none(), "it is under way");
+    }
+    let good = verifier.checkpoint().to_string();
+    let with = |field: &str, number: u64| {
+        let (before, after) = good.split_once(&format!("\"{field}\":")).expect("it has the field");
+        let rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
+        assert_ne!(rest, after, "{field} is a number in {good}");
+        format!("{before}\"{field}\":{number}{rest}").parse::<Checkpoint>()
+    };
+    for field in ["total", "read", "namespaces", "records", "keys", "bytes"] {
+        let refused = with(field, u64::MAX).expect_err(field);
+        assert!(
+            refused.kind() == Kind::InvalidInput && refused.to_string().contains("counts more"),
+            "{refused}"
+        );
+    }
+    for field in ["restarts", "places", "late"] {
+        assert!(with(field, u32::MAX.into()).is_err(), "{field}");
+    }
+    // Whatever else it says, going on ends.
+    for (field, number) in [("version", u64::MAX), ("until", u32::MAX.into())] {
+        let checkpoint = with(field, number)?;
+        let _ = store.verifier(VerifyOptions::default().slice_keys(5).resume(checkpoint))?.run(|_| ());
+    }
+    Ok(())
+}
+
 #[test]
 fn a_checkpoint_of_another_history_begins_the_namespace_again() -> Result<()> {
     let scratch = Scratch::new();

@@ -100,7 +100,7 @@ impl Injector {
                 if is_due {
                     let is_first = !plan.is_met;
                     plan.is_met = true;
-                    if matches!(call, Call::Unlink { .. } | Call::RemoveDir { .. } | Call::List { .. }) {
+                    if removes(call) {
                         state.kept.insert(path.to_owned());
                     }
                     if is_first || state.hits.len() < 8 {
@@ -151,6 +151,15 @@ impl Watcher for Injector {
                 -i64::from(fault.errno().expect("what has no number was done above"))
             }
         }
+    }
+}
+
+/// Whether a call may be part of removing a file, or a directory with what is in it.
+fn removes(call: &Call<'_>) -> bool {
+    match call {
+        Call::Open { flags, .. } => flags & libc::O_DIRECTORY != 0,
+        Call::Unlink { .. } | Call::RemoveDir { .. } | Call::List { .. } | Call::Examine { .. } => true,
+        _ => false,
     }
 }
 

@@ -64,6 +64,11 @@ impl Report {
         }
         for finding in &outcome.findings {
             let key = format!("{scenario} {}", general(finding));
+            let is_new = !self.findings.contains_key(&key);
+            if is_new {
+                // A long run is not to keep it for itself.
+                eprintln!("found: {finding} [{}]\n       {replay}", outcome.hit);
+            }
             let entry = self.findings.entry(key).or_insert_with(|| Finding {
                 count: 0,
                 first: format!("{finding} [{}]", outcome.hit),

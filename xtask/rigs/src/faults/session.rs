@@ -2,10 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use cohab::{Fence, Kind, Lock, LockMode, Options, Result, Retention, Role, Snapshot, Store, Version, Wait};
 
 use super::ledger::{Ledger, State};
+
+/// How long a reader may take to show a commit, whatever has failed before: where the writer has no page, it believes its own for half
+/// a second, leaves what it sees then for a second to whoever publishes it, and looks again.
+const IN_TIME: Duration = Duration::from_secs(4);
 
 /// A run of a scenario.
 pub(crate) struct Session {
@@ -207,6 +212,45 @@ impl Session {
             self.find(format!("`{name}` shows {}, and should be at {expected}", found.brief()));
         }
         Ok(found)
+    }
+
+    /// Returns a snapshot that shows what was acknowledged, as a reader has it in time. Without a page it looks a hundred times a
+    /// second; one that does not move is believed for a second, and after a failed read so is what was shown before.
+    pub(crate) fn fresh(&mut self, name: &'static str, store: &Store) -> Result<Snapshot> {
+        let expected = self.state(name).version;
+        let deadline = Instant::now() + IN_TIME;
+        loop {
+            let snapshot = store.refresh()?;
+            if snapshot.version().get() >= expected
+                || self.ledger(name).is_replica
+                || Instant::now() >= deadline
+            {
+                return Ok(snapshot);
+            }
+            drop(snapshot);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Reads all that a handle shows, in time.
+    pub(crate) fn reads(&mut self, name: &'static str, store: &Store) -> Result<State> {
+        let deadline = Instant::now() + IN_TIME;
+        loop {
+            let read = self.fresh(name, store).and_then(|snapshot| {
+                self.verifies(name, &snapshot)?;
+                self.sees(name, &snapshot)
+            });
+            match read {
+                Err(error)
+                    if error.kind() == Kind::Poisoned
+                        && store.role() != Role::Writer
+                        && Instant::now() < deadline =>
+                {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                other => return other,
+            }
+        }
     }
 
     /// Verifies a snapshot, which has to be sound.

@@ -33,6 +33,7 @@ pub(crate) struct Checked {
     /// Commits that nobody was told of, and that are there all the same.
     pub(crate) unacknowledged: u64,
     pub(crate) epochs: u64,
+    pub(crate) take_overs: u64,
     pub(crate) tokens_honoured: u64,
     pub(crate) tokens_timed_out: u64,
     pub(crate) locks: u64,
@@ -54,6 +55,7 @@ impl Checked {
         self.acknowledged += other.acknowledged;
         self.unacknowledged += other.unacknowledged;
         self.epochs += other.epochs;
+        self.take_overs += other.take_overs;
         self.tokens_honoured += other.tokens_honoured;
         self.tokens_timed_out += other.tokens_timed_out;
         self.locks += other.locks;

@@ -62,6 +62,9 @@ struct Line {
     op: adya::history::Op,
 }
 
+/// Appends that are not over: when each began, in which session, and what it would make of its lists.
+type Open = HashMap<u64, (Time, i64, Vec<(u8, List)>)>;
+
 #[derive(Default)]
 struct Script {
     lines: Vec<Line>,
@@ -98,9 +101,8 @@ impl Script {
     /// Adds what a process did. Each of its threads is a session.
     fn add(&mut self, history: &History) {
         let mut sessions: HashMap<u8, i64> = HashMap::new();
-        // Appends that have begun, and what each would make of its lists.
         let mut begun: HashMap<u64, Time> = HashMap::new();
-        let mut open: HashMap<u64, (Time, i64, Vec<(u8, List)>)> = HashMap::new();
+        let mut open = Open::new();
         for record in &history.records {
             let session = *sessions.entry(record.thread).or_insert_with(|| {
                 self.sessions += 1;
@@ -135,13 +137,7 @@ impl Script {
         }
     }
 
-    fn end(
-        &mut self,
-        open: &mut HashMap<u64, (Time, i64, Vec<(u8, List)>)>,
-        op: u64,
-        time: Time,
-        kind: OpType,
-    ) {
+    fn end(&mut self, open: &mut Open, op: u64, time: Time, kind: OpType) {
         let Some((invoked, session, lists)) = open.remove(&op) else { return };
         let mut mops = Vec::new();
         for (number, (nth, after)) in &lists {

@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(Op::parse(&op.label()), Some(op));
         for key in Key::all() {
             let value = key.value(op);
-            assert_eq!(key.op(Some(&value)).map(|op| op.process()).ok(), Some(7));
+            assert_eq!(key.op(Some(&value)).map(Op::process).ok(), Some(7));
             assert!(key.op(Some(&value[1..])).is_err());
             assert!(key.op(Some(&[])).is_err());
             assert_eq!(Key::parse(&key.name()), Some(key));

@@ -40,6 +40,7 @@ impl fmt::Display for Totals {
         }
         row("stopped", deeds.stops)?;
         row("everybody killed at once", deeds.massacres)?;
+        row("take-overs", checked.take_overs)?;
         row("epochs that committed something", checked.epochs)?;
         row("versions", checked.versions)?;
         row("acknowledged commits found", checked.acknowledged)?;
@@ -58,6 +59,7 @@ impl fmt::Display for Totals {
         row("waits given up for somebody stopped", checked.stalled)?;
         row("transactions checked by adya", self.transactions)?;
         row("violations", checked.violations.len() as u64)?;
-        writeln!(f, "{:.0} seconds, {:.1} kills a second", self.seconds, deeds.kills() as f64 / self.seconds)
+        let per_second = f64::from(u32::try_from(deeds.kills()).unwrap_or(u32::MAX)) / self.seconds;
+        writeln!(f, "{:.0} seconds, {per_second:.1} kills a second", self.seconds)
     }
 }

@@ -48,6 +48,9 @@ pub(crate) struct Script {
     /// Counts them from the beginning, and not only once the store is open.
     #[arg(long, hide = true)]
     pub(crate) cut_opening: bool,
+    /// Syncs nothing.
+    #[arg(long, hide = true)]
+    pub(crate) skip_syncs: bool,
 }
 
 /// What every handle of the rig's stores is opened with.
@@ -67,7 +70,7 @@ pub(crate) fn replica_path(place: &Path) -> PathBuf {
 /// Plays a part, and returns whether all went well.
 pub(crate) fn play(part: Part, script: &Script, seed: u64) -> bool {
     panic::set_hook(Box::new(|panic| Report::Panicked(panic.to_string().replace('\n', " ")).send()));
-    let fuse = Fuse::new(script.mount.clone(), script.cut_at, script.cut_after);
+    let fuse = Fuse::new(script.mount.clone(), script.cut_at, script.cut_after, script.skip_syncs);
     if script.cut_opening {
         fuse.arm();
     }

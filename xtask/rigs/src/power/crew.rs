@@ -45,6 +45,9 @@ impl Crew {
                 command.arg("--cut-opening");
             }
         }
+        if script.skip_syncs {
+            command.arg("--skip-syncs");
+        }
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let input = process.stdin.take().context("it has no input")?;
         let output = process.stdout.take().context("it has no output")?;

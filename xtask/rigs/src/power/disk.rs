@@ -109,7 +109,7 @@ impl Disk {
             Stray::Pages => {
                 let Ok(file) = File::open(file) else { return Ok(()) };
                 let pages = file.metadata()?.len() / 4096 + 1;
-                for _ in 0..1 + random.below(6) {
+                for _ in 0..=random.below(6) {
                     // Many at once now and then, or they would rarely be among those that were written.
                     let (page, count) = (random.below(pages), 1 << random.below(12));
                     shutdown::write_back(&file, page * 4096, count * 4096)?;

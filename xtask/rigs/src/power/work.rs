@@ -134,13 +134,11 @@ fn put(namespace: &'static str, keys: u64, len: u64, random: &mut Random) -> Ste
 
 fn small(random: &mut Random) -> Step {
     let namespace = FIXED[[0, 2, 3][random.index(3)]];
-    match random.below(5) {
-        0 => Step::Delete(namespace, u8::try_from(1 + random.below(60)).expect("is small")),
-        _ => {
-            let len = random.below(700);
-            put(namespace, 60, len, random)
-        }
+    if random.one_in(5) {
+        return Step::Delete(namespace, u8::try_from(1 + random.below(60)).expect("is small"));
     }
+    let len = random.below(700);
+    put(namespace, 60, len, random)
 }
 
 impl Step {

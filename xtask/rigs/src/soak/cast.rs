@@ -220,13 +220,18 @@ impl Writer {
             }
             turn if turn.is_multiple_of(97) => self.mark(),
             turn if turn.is_multiple_of(131) => {
-                let undone = store.write(|tx| tx.undo());
+                let undone = store.write(|tx| tx.undo().map(drop));
                 self.counts.note("undone", undone, &may_be_gone)
             }
             turn if turn.is_multiple_of(173) => {
                 let to = Version::new(store.snapshot()?.version().get().saturating_sub(25));
                 let done = store.write(|tx| tx.rollback_namespace("stock", to));
-                self.counts.note("rolled back", done, &may_be_gone)
+                self.counts.note("rolled back", done, &may_be_gone)?;
+                if self.random.one_in(2) {
+                    let undone = store.write(|tx| tx.undo().map(drop));
+                    self.counts.note("undone", undone, &may_be_gone)?;
+                }
+                Ok(())
             }
             turn if turn.is_multiple_of(71) => self.come_and_go(&may_be_gone),
             turn if turn.is_multiple_of(101) => self.counts.note("maintained", store.maintain(), &[]),
@@ -432,7 +437,7 @@ fn visit(place: &Path) -> Result<()> {
     store.snapshot()?.namespace("accounts")?.all()?.for_each(drop);
     tell(&Told::Ready);
     // Until it is killed, with all that in its hands.
-    thread::sleep(Duration::from_secs(600));
+    thread::sleep(Duration::from_mins(10));
     drop(lease);
     Ok(())
 }

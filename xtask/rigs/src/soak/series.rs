@@ -7,6 +7,8 @@ pub(crate) struct Tolerance {
     pub(crate) part: f64,
     /// And so much besides.
     pub(crate) besides: f64,
+    /// Up to here it grows because caches and the log fill up, as they are meant to.
+    pub(crate) bound: f64,
 }
 
 /// A measurement, repeated.
@@ -26,6 +28,8 @@ pub(crate) enum Verdict {
     Flat,
     /// It has grown, and in its second half it does no more.
     Settled,
+    /// It grows, and is within what caches and the log may have; for a run that is too short to fill them.
+    Filling,
     /// It has grown, and goes on.
     Grows,
     /// There is too little to tell.
@@ -44,8 +48,10 @@ pub(crate) struct Course {
 }
 
 impl Series {
-    pub(crate) fn course(&self) -> Course {
-        let points = &self.points;
+    /// Looks at what lies behind the warm-up, where there is time for one, or else lets it fill up to its bound.
+    pub(crate) fn course(&self, warm_up: Option<f64>) -> Course {
+        let begin = self.points.partition_point(|point| Some(point.0) < warm_up);
+        let points = &self.points[begin..];
         let third = points.len() / 3;
         if third < 2 {
             let verdict = Verdict::Unknown;
@@ -60,6 +66,7 @@ impl Series {
         let verdict = match (last - first > allowed, slope * time > allowed / 2.0) {
             (false, _) => Verdict::Flat,
             (true, false) => Verdict::Settled,
+            (true, true) if warm_up.is_none() && last <= self.tolerance.bound => Verdict::Filling,
             (true, true) => Verdict::Grows,
         };
         Course { first, last, slope: slope * 3600.0, allowed, verdict }
@@ -88,8 +95,8 @@ mod tests {
 
     fn verdict(value: impl Fn(f64) -> f64) -> Verdict {
         let points = (0..300).map(|n| (f64::from(n), value(f64::from(n)))).collect();
-        let tolerance = Tolerance { part: 0.1, besides: 2.0 };
-        Series { name: "it".into(), unit: "", tolerance, points }.course().verdict
+        let tolerance = Tolerance { part: 0.1, besides: 2.0, bound: 0.0 };
+        Series { name: "it".into(), unit: "", tolerance, points }.course(Some(20.0)).verdict
     }
 
     #[test]

@@ -14,6 +14,9 @@ use crate::failure::Failure;
 /// Files that were left unfinished carry this prefix.
 const UNFINISHED: &str = ".cohab-";
 
+/// A card that is longer is none.
+const CARD_BYTES_MAX: u64 = 64 << 10;
+
 /// A file younger than this may belong to somebody who is at work on it.
 const AGE_MIN: Duration = Duration::from_mins(1);
 
@@ -38,9 +41,13 @@ pub(super) fn permissions(path: &Path) -> Vec<Check> {
             "writer.lock",
             "writer.json",
             "writer.epoch",
+            "handover.lock",
             "coord.page",
             "instances",
+            "tmp",
+            "ports",
             "locks",
+            "followers",
             "plugins",
         ];
         paths.extend(names.map(|name| path.join(name)));
@@ -70,7 +77,10 @@ pub(super) fn has_data(path: &Path) -> bool {
 
 /// Whether the card is there and can be read, be it right or wrong.
 pub(super) fn has_card(path: &Path) -> bool {
-    let card = fs::read(path.join("store.json")).ok();
+    let path = path.join("store.json");
+    // Whoever opens a pipe waits for its other end, and the file may be as long as it likes.
+    let is_card = |metadata: fs::Metadata| metadata.is_file() && metadata.len() <= CARD_BYTES_MAX;
+    let card = path.symlink_metadata().is_ok_and(is_card).then(|| fs::read(&path).ok()).flatten();
     let card: Option<Value> = card.and_then(|card| serde_json::from_slice(&card).ok());
     card.is_some_and(|card| {
         ["store", "format", "oldest_format"].iter().all(|field| card.get(field).is_some())

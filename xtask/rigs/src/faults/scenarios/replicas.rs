@@ -105,7 +105,7 @@ pub(super) const DELTA: Scenario = replica("delta", behind, |session| {
     let store = session.writer(MAIN)?;
     session.puts(MAIN, &store, "write", "a", &[("k", b"v")])?;
     session.at("apply a whole store");
-    let whole = source.refresh()?.delta(Version::ZERO, DeltaKind::Coalesced)?;
+    let whole = session.fresh(MAIN, &source)?.delta(Version::ZERO, DeltaKind::Coalesced)?;
     replica.reset(&whole).map(drop)
 });
 

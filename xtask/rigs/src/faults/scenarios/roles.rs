@@ -24,20 +24,24 @@ pub(super) const CRASHED_WRITER: Scenario = Scenario {
 };
 
 /// A stand-by takes over by itself from a writer that ends.
-pub(super) const CLOSED_WRITER: Scenario = Scenario::new("succeed-closed", some, |session| {
-    let store = session.writer(MAIN)?;
-    session.at("open as a stand-by");
-    let standby = options(Role::Auto).open(session.path(MAIN))?;
-    session.handles.push((MAIN, standby.clone()));
-    session.puts(MAIN, &store, "write", "a", &[("k", b"1")])?;
-    session.at("close the writer");
-    let instance = store.instance();
-    drop(store);
-    session.handles.retain(|(_, handle)| handle.instance() != instance);
-    session.at("become the writer");
-    becomes_writer(session, &standby);
-    session.puts(MAIN, &standby, "write as the successor", "a", &[("k", b"2")])
-});
+pub(super) const CLOSED_WRITER: Scenario = Scenario {
+    // It stands by for as long as it cannot write.
+    kinds: &[Kind::Busy],
+    ..Scenario::new("succeed-closed", some, |session| {
+        let store = session.writer(MAIN)?;
+        session.at("open as a stand-by");
+        let standby = options(Role::Auto).open(session.path(MAIN))?;
+        session.handles.push((MAIN, standby.clone()));
+        session.puts(MAIN, &store, "write", "a", &[("k", b"1")])?;
+        session.at("close the writer");
+        let instance = store.instance();
+        drop(store);
+        session.handles.retain(|(_, handle)| handle.instance() != instance);
+        session.at("become the writer");
+        becomes_writer(session, &standby);
+        session.puts(MAIN, &standby, "write as the successor", "a", &[("k", b"2")])
+    })
+};
 
 /// Waits until a stand-by is the writer, which no fault that passes may keep it from.
 fn becomes_writer(session: &mut Session, standby: &Store) {
@@ -65,7 +69,7 @@ pub(super) const PROMOTE: Scenario = Scenario {
         session.puts(MAIN, &standby, "write as the successor", "a", &[("k", b"2")])?;
         session.at("write as the one that stepped down");
         refused(session, store.write(|tx| tx.put("a", "k", "3")).map(|_| ()));
-        let snapshot = store.refresh()?;
+        let snapshot = session.fresh(MAIN, &store)?;
         session.sees(MAIN, &snapshot).map(drop)
     })
 };

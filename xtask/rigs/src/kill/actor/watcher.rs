@@ -49,7 +49,7 @@ fn note(stage: &Stage, event: &WatchEvent, ids: &[NamespaceId]) -> Result<()> {
             Ok(Op::NONE) => deletes |= key.bit(),
             Ok(after) if after == op => puts |= key.bit(),
             Ok(after) => {
-                stage.journal.broken(format!("version {} of {op:?} puts {after:?}", event.version()))
+                stage.journal.broken(format!("version {} of {op:?} puts {after:?}", event.version()));
             }
             Err(broken) => stage.journal.broken(broken.0),
         }

@@ -1,7 +1,7 @@
 //! Writes, or stands by to; hands its role over, takes it, and shows to the store what it must refuse.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ struct Inner {
     scene: Scene,
     journal: Journal,
     points: Points,
-    store: std::sync::OnceLock<StoreId>,
+    store: OnceLock<StoreId>,
     /// The version that the next sync is of, if that is to be looked at; otherwise zero.
     unpublished: AtomicU64,
     /// Set if somebody else is to take over with the next sync.
@@ -96,7 +96,7 @@ impl Spy {
             scene: stage.scene.clone(),
             journal: stage.journal.clone(),
             points: stage.points.clone(),
-            store: std::sync::OnceLock::new(),
+            store: OnceLock::new(),
             unpublished: AtomicU64::new(0),
             is_overtaken: AtomicBool::new(false),
         }))
@@ -124,7 +124,7 @@ impl Spy {
                 points.pass(Point::SteppedDown);
             }
             RoleChange::TakeOverFailed(error) if error.kind() == Kind::Stalled => {
-                journal.note(Event::Stalled)
+                journal.note(Event::Stalled);
             }
             RoleChange::TakeOverFailed(error) => journal.broken(format!("a take-over failed: {error}")),
             _ => {}
@@ -183,8 +183,10 @@ struct Writer {
     spy: Spy,
     random: Random,
     process: u32,
-    next: Arc<AtomicU32>,
+    next: u32,
     thread: u8,
+    /// For each lock, the last token that a commit was acknowledged with.
+    shown: [u64; LOCKS.len()],
 }
 
 impl Writer {
@@ -197,8 +199,9 @@ impl Writer {
             spy,
             random: stage.random.fork(),
             process: stage.casting.process,
-            next: Arc::default(),
+            next: 0,
             thread,
+            shown: Default::default(),
         }
     }
 
@@ -207,8 +210,9 @@ impl Writer {
     }
 
     /// Names an operation; odd ones are of the second thread.
-    fn op(&self) -> Op {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
+    fn op(&mut self) -> Op {
+        let number = self.next;
+        self.next += 1;
         Op::new(self.process, 2 * number + u32::from(self.thread))
     }
 
@@ -262,7 +266,7 @@ impl Writer {
         plan
     }
 
-    fn invoke(&self, plan: &Plan) -> Op {
+    fn invoke(&mut self, plan: &Plan) -> Op {
         let op = self.op();
         let set = |keys: &[Key]| keys.iter().fold(0, |set, key| set | key.bit());
         self.journal.note(Event::Invoked {
@@ -293,7 +297,7 @@ impl Writer {
             self.points.pass(Point::Closure);
             Ok(())
         });
-        self.settle(op, committed.map(|committed| committed.version), expected)
+        self.settle(op, plan, committed.map(|committed| committed.version), expected)
     }
 
     fn carry_out(&self, tx: &mut Transaction<'_, '_>, plan: &Plan, op: Op) -> cohab::Result<()> {
@@ -340,7 +344,7 @@ impl Writer {
             batch = batch.delete(&name(key), key.name().to_vec());
         }
         let submitted = self.store.submit(batch);
-        self.settle(op, submitted, expected)
+        self.settle(op, plan, submitted, expected)
     }
 
     /// Takes a lock and writes behind it.
@@ -368,8 +372,11 @@ impl Writer {
     fn write_behind_tenants_lock(&mut self) -> Result<()> {
         let lock = self.random.index(LOCKS.len());
         let Some(token) = self.scene.fence(lock).get() else { return Ok(()) };
-        let behind = if self.random.one_in(2) { self.random.below(3) } else { self.random.below(100) };
-        let token = token - behind.min(token - 1);
+        // What was shown already is overtaken for whoever comes with less.
+        let token = match self.shown[lock] {
+            shown @ 2.. if self.random.one_in(2) => shown - 1,
+            _ => token,
+        };
         let plan = Plan { puts: vec![Key::guarded(lock)], fence: Some((lock, token)), ..Plan::default() };
         if self.random.one_in(2) {
             self.commit(&plan, Expected::MayBeStale)
@@ -388,7 +395,7 @@ impl Writer {
         });
         match abandoned {
             Ok(committed) => bail!("a transaction that was abandoned was committed as {}", committed.version),
-            Err(error) => self.settle(op, Err(error), Expected::Done),
+            Err(error) => self.settle(op, &plan, Err(error), Expected::Done),
         }
     }
 
@@ -407,7 +414,13 @@ impl Writer {
     }
 
     /// Writes down how a commit went.
-    fn settle(&mut self, op: Op, committed: cohab::Result<Version>, expected: Expected) -> Result<()> {
+    fn settle(
+        &mut self,
+        op: Op,
+        plan: &Plan,
+        committed: cohab::Result<Version>,
+        expected: Expected,
+    ) -> Result<()> {
         let error = match committed {
             Ok(version) => {
                 self.points.pass(Point::Committed);
@@ -415,6 +428,9 @@ impl Writer {
                 if matches!(expected, Expected::Overtaken { .. }) {
                     self.journal
                         .broken(format!("{op:?} was acknowledged after another writer had taken over"));
+                }
+                if let Some((lock, token)) = plan.fence {
+                    self.shown[lock] = token;
                 }
                 self.points.pass(Point::Acknowledged);
                 return self.scene.token().put(version.get());

@@ -23,6 +23,7 @@ pub(super) fn check_epochs(
         for record in &history.records {
             match record.event {
                 Event::Promoted { epoch } => {
+                    checked.take_overs += 1;
                     begun.push((record.time, epoch));
                     // One that becomes the writer while it is opened may be told so twice.
                     let other = owners.insert(epoch, history.process);

@@ -11,10 +11,10 @@ use crate::kill::truth::Truth;
 /// Checks the reads of a process, thread by thread.
 pub(super) fn check_reads(history: &History, truth: &Truth, timeline: &Timeline, checked: &mut Checked) {
     // The version that each thread has come to, at the least.
-    let mut reached: HashMap<u8, u64> = HashMap::new();
-    let last = truth.commits.len() as u64;
+    let mut positions: HashMap<u8, u64> = HashMap::new();
+    let newest = truth.commits.len() as u64;
     for record in &history.records {
-        let reached = reached.entry(record.thread).or_default();
+        let reached = positions.entry(record.thread).or_default();
         let who = || format!("process {}, thread {}", history.process, record.thread);
         match &record.event {
             Event::Acknowledged { version, .. } => *reached = (*reached).max(*version),
@@ -39,7 +39,7 @@ pub(super) fn check_reads(history: &History, truth: &Truth, timeline: &Timeline,
                 if *version < *reached {
                     checked.violation(|| format!("{}: version {version} after version {reached}", who()));
                 }
-                *reached = (*reached).max((*version).min(last));
+                *reached = (*reached).max((*version).min(newest));
             }
             Event::Singles { invoked, reads } => {
                 checked.reads += reads.len() as u64;

@@ -55,14 +55,15 @@ impl World {
         version
     }
 
-    fn read_as(&mut self, process: u32, asked: Asked, version: u64, values: [u64; KEYS]) {
+    fn read_as(&mut self, process: u32, asked: Asked, version: u64, values: &[u64; KEYS]) {
         let invoked = self.time + 5;
         self.note(process, Event::Read { invoked, asked, version, values: values.to_vec() });
     }
 
     fn read(&mut self, process: u32) {
         let version = self.truth.commits.len() as u64;
-        self.read_as(process, Asked::Latest, version, self.state);
+        let state = self.state;
+        self.read_as(process, Asked::Latest, version, &state);
     }
 
     fn single(&mut self, process: u32, key: Key, held: Op) {
@@ -181,7 +182,7 @@ fn a_stale_read_is_flagged() {
     let mut world = good();
     let before = world.state;
     world.write(op(B, 1), 2, &[Key::hot(0)]);
-    world.read_as(5, Asked::Latest, 3, before);
+    world.read_as(5, Asked::Latest, 3, &before);
     world.is_flagged("older than 4");
 
     let mut world = good();
@@ -194,7 +195,7 @@ fn a_token_that_is_not_honoured_is_flagged() {
     let mut world = good();
     let state = world.state;
     world.invoke(op(B, 1), &[Key::hot(0)], None);
-    world.read_as(5, Asked::Token(4), 3, state);
+    world.read_as(5, Asked::Token(4), 3, &state);
     world.is_flagged("Token(4) is version 3");
 }
 
@@ -206,7 +207,7 @@ fn reads_that_go_back_are_flagged() {
     world.invoke(op(B, 1), &[Key::hot(0)], None);
     world.commit(op(B, 1), 2, &[Key::hot(0)]);
     world.read(3);
-    world.read_as(3, Asked::Latest, 3, before);
+    world.read_as(3, Asked::Latest, 3, &before);
     world.is_flagged("version 3 after version 4");
 
     let mut world = good();
@@ -222,7 +223,7 @@ fn a_fractured_read_is_flagged() {
     let mut world = good();
     let mut values = world.state;
     values[Key::pair(0)[1].number()] = op(A, 0).0;
-    world.read_as(5, Asked::Any, 3, values);
+    world.read_as(5, Asked::Any, 3, &values);
     world.is_flagged("of version 3 was read as");
 }
 
@@ -230,7 +231,7 @@ fn a_fractured_read_is_flagged() {
 fn a_read_from_the_future_or_of_what_never_was_is_flagged() {
     let mut world = good();
     let state = world.state;
-    world.read_as(5, Asked::Any, 4, state);
+    world.read_as(5, Asked::Any, 4, &state);
     world.is_flagged("version 4 was read before it was asked for, or never was");
     let mut world = good();
     world.single(5, Key::hot(3), op(B, 7));
@@ -332,22 +333,22 @@ fn a_replica_that_differs_or_goes_back_is_flagged() {
     let mut world = good();
     world.truth.commits[1].digests = vec![(1, [1; 16])];
     let first = world.state;
-    let followed = |digest: u8, values: [u64; KEYS]| Event::Followed {
+    let followed = |digest: u8, values: &[u64; KEYS]| Event::Followed {
         version: 3,
         digests: vec![(1, [digest; 16])],
         values: values.to_vec(),
     };
-    world.note(5, followed(1, first));
+    world.note(5, followed(1, &first));
     assert_eq!((world.check().violations.len(), world.check().followed), (0, 1));
-    world.note(5, followed(2, first));
+    world.note(5, followed(2, &first));
     world.is_flagged("namespace #1 of the replica at version 3 differs");
 
     let mut world = good();
-    world.note(5, followed(1, [7; KEYS]));
+    world.note(5, followed(1, &[7; KEYS]));
     world.is_flagged("in the replica");
 
     let mut world = good();
-    world.note(5, followed(1, first));
+    world.note(5, followed(1, &first));
     world.note(4, Event::Followed { version: 2, digests: vec![], values: world.state.to_vec() });
     world.is_flagged("went from version 3 back to 2");
 }
