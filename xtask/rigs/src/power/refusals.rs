@@ -65,15 +65,23 @@ pub(crate) fn fail_calls(
     let mut random = Random::new(seed);
     let mut all: BTreeMap<&str, Endings> = BTreeMap::new();
     let trace = dir.join("trace");
-    for (calls, errors) in CALLS {
+    let mut times = BTreeMap::new();
+    for (calls, _) in CALLS {
         let (_, counted) = strace(dir, &trace, calls, None, random.next())?;
-        let times = counted.lines().count().max(1);
-        for error in errors {
-            for n in 0..per_error.min(times) {
+        times.insert(calls, counted.lines().count().max(1));
+    }
+    // Round by round, so that a run that is ended early has tried some of each.
+    for n in 0..per_error {
+        for (calls, errors) in CALLS {
+            let times = times[calls];
+            if n >= times {
+                continue;
+            }
+            for error in errors {
                 if Instant::now() >= until {
                     return Ok(all);
                 }
-                // Counted for each thread apart, so most of what is counted comes from the first.
+                // Each thread counts for itself, so most of what is counted comes from the first.
                 let when = if per_error >= times { n + 1 } else { 1 + random.index(times) };
                 let injection = format!("{calls}:error={error}:when={when}");
                 let seed = random.next();
