@@ -203,6 +203,7 @@ fn cut_many(arguments: &Arguments, file_systems: &[FileSystem]) -> anyhow::Resul
     while !is_over(done) {
         let file_system = file_systems[turn % file_systems.len()];
         turn += 1;
+        eprintln!("{done} cuts after {} s", begin.elapsed().as_secs());
         let totals = totals.entry(file_system).or_default();
         totals.images += 1;
         let disk = Disk::make(file_system, dir.path())?;

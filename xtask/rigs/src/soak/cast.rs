@@ -44,6 +44,9 @@ pub(crate) struct Script {
     pub(crate) part: Option<Part>,
     #[arg(long, hide = true, default_value = ".")]
     pub(crate) place: PathBuf,
+    /// Loses memory and descriptors.
+    #[arg(long, hide = true)]
+    pub(crate) leak: bool,
 }
 
 /// What a process tells the rig.
@@ -109,7 +112,7 @@ pub(crate) fn play(part: Part, script: &Script, seed: u64) {
     let played = match part {
         Part::Writer => write(place, Role::Auto, seed),
         Part::Usurper => write(place, Role::Standby, seed),
-        Part::Reader => read(place, seed),
+        Part::Reader => read(place, seed, script.leak),
         Part::Watcher => watch(place),
         Part::Follower => follow(place),
         Part::Applier => apply(place),
@@ -325,7 +328,7 @@ impl Writer {
     }
 }
 
-fn read(place: &Path, seed: u64) -> Result<()> {
+fn read(place: &Path, seed: u64, leaks: bool) -> Result<()> {
     let store = options().role(Role::Reader).open(place.join("store"))?;
     let cached = store.cached("accounts")?;
     let sums = store.materialize(["orders"], BTreeMap::<u8, u64>::new(), |sums, change| {
@@ -344,6 +347,9 @@ fn read(place: &Path, seed: u64) -> Result<()> {
             counts.add("cached reads");
         }
         if turn.is_multiple_of(10) {
+            if leaks {
+                std::mem::forget((vec![1; 64 << 10], std::fs::File::open(place)));
+            }
             sums.refresh()?;
             counts.add("views refreshed");
         }
