@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn what_was_replaced_is_there_for_those_who_read_it_and_gone_afterwards() {
-        let (place, gone) = (Published::default(), Arc::new(AtomicUsize::new(0)));
+        let (place, gone) = (Published::<Value>::default(), Arc::new(AtomicUsize::new(0)));
         let guard = crossbeam::epoch::pin();
         assert!(place.load(&guard).is_none());
         place.store(value(1, &gone));
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn readers_beside_those_who_replace_see_whole_values_that_do_not_go_back() {
         const VALUES: usize = 20_000;
-        let (place, gone) = (Published::default(), Arc::new(AtomicUsize::new(0)));
+        let (place, gone) = (Published::<Value>::default(), Arc::new(AtomicUsize::new(0)));
         let is_over = AtomicBool::new(false);
         thread::scope(|scope| {
             for _ in 0..2 {
