@@ -68,13 +68,12 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let metadata = workspace.metadata(&workspace.path("Cargo.toml"))?;
     let run = Run { workspace, arguments, directory: metadata.target_directory.join("coverage") };
     let programs = run.build()?;
-    if !arguments.report {
-        run.test()?;
-    }
+    // What was reached is of interest also if a test failed.
+    let tested = if arguments.report { Ok(()) } else { run.test() };
     let profile = run.directory.join("merged.profdata");
     run.merge(&llvm, &profile)?;
     let reached = run.reached(&llvm, &profile, &programs)?;
-    run.judge(&reached)
+    tested.and(run.judge(&reached))
 }
 
 struct Run<'w> {

@@ -189,7 +189,9 @@ fn a_request_for_many_that_is_cancelled_holds_none_of_them() -> Result<(), Error
         cancel.cancel();
         other.join().expect("does not panic").expect_err("was cancelled")
     });
-    assert_eq!(refused.to_string(), r#"waiting for the lock "b" was cancelled"#);
+    // On a busy machine it may have been cancelled before it came to the one that is held.
+    assert!(matches!(&refused, Error::Cancelled { name: Some(_), .. }), "{refused}");
+    assert!(refused.to_string().ends_with("was cancelled"), "{refused}");
     drop(held);
     assert!(locks.list()?.iter().all(|lock| !lock.is_held()));
     Ok(())
