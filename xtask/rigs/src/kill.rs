@@ -78,7 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     let (kills, seconds) = match (arguments.kills, arguments.seconds) {
-        (None, None) if arguments.smoke => (300, Some(40)),
+        (None, None) if arguments.smoke => (600, Some(50)),
         (None, None) => (KILLS, None),
         (None, seconds) => (u64::MAX, seconds),
         (Some(kills), seconds) => (kills, seconds),

@@ -137,8 +137,10 @@ impl<'a> Nemesis<'a> {
     fn strike(&mut self) -> Result<()> {
         let place = self.random.index(CAST.len());
         match self.random.below(200) {
-            0..100 => self.kill(place, "at any moment"),
-            100..165 => match &self.actors[place] {
+            // Writers mostly get as far as their doom.
+            0..60 if CAST[place] == Part::Writer => Ok(()),
+            0..80 => self.kill(place, "at any moment"),
+            80..165 => match &self.actors[place] {
                 Some(actor) if actor.stopped.is_none() && actor.killed.is_none() => {
                     actor.signal(Signal::STOP)
                 }
@@ -217,16 +219,16 @@ impl<'a> Nemesis<'a> {
             Part::Writer => &[
                 (Point::Opening, 1),
                 (Point::Opened, 1),
-                (Point::Write, 200),
-                (Point::Header, 40),
+                (Point::Write, 80),
+                (Point::Header, 12),
                 (Point::Resize, 3),
-                (Point::Sync, 40),
-                (Point::Synced, 40),
-                (Point::Invoked, 20),
-                (Point::Clock, 20),
-                (Point::Closure, 20),
-                (Point::Committed, 20),
-                (Point::Acknowledged, 20),
+                (Point::Sync, 12),
+                (Point::Synced, 12),
+                (Point::Invoked, 8),
+                (Point::Clock, 8),
+                (Point::Closure, 8),
+                (Point::Committed, 8),
+                (Point::Acknowledged, 8),
                 (Point::Promoted, 2),
                 (Point::SteppedDown, 1),
                 (Point::Promoting, 1),
@@ -235,20 +237,20 @@ impl<'a> Nemesis<'a> {
                 (Point::Snapshot, 20),
                 (Point::Cached, 500),
             ],
-            Part::Reader => &[(Point::Opening, 1), (Point::Opened, 1), (Point::Snapshot, 400)],
+            Part::Reader => &[(Point::Opening, 1), (Point::Opened, 1), (Point::Snapshot, 200)],
             Part::Cached => &[(Point::Opened, 1), (Point::Snapshot, 30), (Point::Cached, 20_000)],
-            Part::Watcher => &[(Point::Opened, 1), (Point::Watched, 200)],
+            Part::Watcher => &[(Point::Opened, 1), (Point::Watched, 60)],
             Part::Follower => &[
                 (Point::Opened, 1),
-                (Point::Following, 20),
-                (Point::Applied, 20),
-                (Point::Write, 150),
-                (Point::Header, 20),
-                (Point::Sync, 30),
-                (Point::Synced, 30),
+                (Point::Following, 8),
+                (Point::Applied, 8),
+                (Point::Write, 60),
+                (Point::Header, 10),
+                (Point::Sync, 10),
+                (Point::Synced, 10),
                 (Point::Clock, 20),
             ],
-            Part::Tenant => &[(Point::Opened, 1), (Point::Locked, 60), (Point::Unlocking, 60)],
+            Part::Tenant => &[(Point::Opened, 1), (Point::Locked, 40), (Point::Unlocking, 40)],
         };
         let is_doomed = if part == Part::Writer { !self.random.one_in(4) } else { self.random.one_in(2) };
         let (point, most) = points[self.random.index(points.len())];
