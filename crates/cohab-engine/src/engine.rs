@@ -6,7 +6,7 @@ use std::io;
 use std::ops::{ControlFlow, Deref};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -194,6 +194,8 @@ pub struct Engine {
     options: Options,
     writer: bool,
     poisoned: AtomicBool,
+    /// How often the file was opened again.
+    reopened: AtomicU64,
     /// `None` once closed, or when a reopening failed.
     db: RwLock<Option<Db>>,
 }
@@ -234,7 +236,8 @@ impl Engine {
 
     fn with(path: &Path, options: Options, writer: bool, db: Db) -> Self {
         let poisoned = AtomicBool::new(false);
-        Self { path: path.to_owned(), options, writer, poisoned, db: RwLock::new(Some(db)) }
+        let (reopened, db) = (AtomicU64::new(0), RwLock::new(Some(db)));
+        Self { path: path.to_owned(), options, writer, poisoned, reopened, db }
     }
 
     fn db(&self) -> RwLockReadGuard<'_, Option<Db>> {
@@ -244,6 +247,12 @@ impl Engine {
     /// Returns whether an earlier commit failed, so that writes are refused until [`reopen`](Self::reopen).
     pub fn is_poisoned(&self) -> bool {
         self.poisoned.load(Ordering::Acquire)
+    }
+
+    /// Returns how often the file was opened again, which ends the snapshots from before. A reader does it by itself when a
+    /// read has failed.
+    pub fn reopened(&self) -> u64 {
+        self.reopened.load(Ordering::Acquire)
     }
 
     /// Has the handle take no more writes until [`reopen`](Self::reopen).
@@ -359,10 +368,12 @@ impl Engine {
         if !self.writer {
             // One that cannot be opened again stays what it was.
             let opened = Reader::open(&self.path, &self.options)?;
+            self.reopened.fetch_add(1, Ordering::AcqRel);
             return dropped(db.replace(Db::Reader(opened)));
         }
         // Until it is open again.
         self.poison();
+        self.reopened.fetch_add(1, Ordering::AcqRel);
         dropped(db.take())?;
         match writer(&self.path, &self.options, Access::Write) {
             Ok(opened) => {

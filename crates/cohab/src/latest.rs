@@ -358,8 +358,11 @@ impl Inner {
         let mark = page.as_ref().map(|page| page.mark());
         let published = page.as_ref().and_then(|page| page.published());
         let waiting = self.looks.wait();
+        let reopened = engine.reopened();
         let snapshot = Snapshot::open(engine.snapshot()?, self)?;
         drop(waiting);
+        // What was read through a handle that is gone cannot be read on.
+        let before = before.filter(|_| engine.reopened() == reopened);
         self.ages.set_max(coordination.snapshot_age_max());
         let version = snapshot.version();
         // Read before the look, so a true one is not larger than what was found. One that is says what was true of
