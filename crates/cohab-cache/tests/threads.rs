@@ -13,7 +13,7 @@ use cohab_core::Version;
 const KEYS: usize = 48;
 const VERSIONS: usize = 30_000;
 const SECONDS: Duration = Duration::from_millis(1200);
-const SECONDS_MAX: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// Numbers that look random (SplitMix64).
 struct Random(u64);
@@ -206,7 +206,7 @@ fn hammer(setup: Setup) {
         let mut random = Random(seed);
         for version in 1..VERSIONS {
             // On a busy machine it takes longer until enough has happened for something to be proved.
-            let is_over = begin.elapsed() > SECONDS && (saw_enough(&space) || begin.elapsed() > SECONDS_MAX);
+            let is_over = begin.elapsed() > SECONDS && (saw_enough(&space) || begin.elapsed() > LONGEST);
             if is_over || readers.iter().any(thread::ScopedJoinHandle::is_finished) {
                 break;
             }

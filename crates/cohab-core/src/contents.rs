@@ -49,7 +49,9 @@ mod tests {
 
     fn counted(pairs: &[(&[u8], &[u8])]) -> Contents {
         let mut contents = Contents::EMPTY;
-        pairs.iter().for_each(|(key, value)| contents.add(key, value));
+        for (key, value) in pairs {
+            contents.add(key, value);
+        }
         contents
     }
 

@@ -274,8 +274,8 @@ mod tests {
         Item::Change(Change::Delete { key, before, before_version: Version::new(3) })
     }
 
-    fn image(version: u64, value: &'static [u8]) -> Option<Image> {
-        Some(Image { version: Version::new(version), value: Bytes::from_static(value) })
+    fn image(version: u64, value: &'static [u8]) -> Image {
+        Image { version: Version::new(version), value: Bytes::from_static(value) }
     }
 
     #[test]
@@ -284,7 +284,7 @@ mod tests {
         let check = |sides, before, after| {
             let net = fed(Net::new(sides), &items);
             let change = net.namespace(FIRST).and_then(|namespace| namespace.change(b"k"));
-            let expected = NetChange { before: image(3, before), after: image(9, after) };
+            let expected = NetChange { before: Some(image(3, before)), after: Some(image(9, after)) };
             assert_eq!(change, Some(&expected), "{sides:?}");
         };
         check(Sides::Before, b"old", b"");
