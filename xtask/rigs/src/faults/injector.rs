@@ -33,7 +33,6 @@ struct Plan {
 /// A call that was failed.
 #[derive(Clone, Debug)]
 pub(crate) struct Hit {
-    pub(crate) fault: Fault,
     pub(crate) call: &'static str,
     /// Below the directory.
     pub(crate) path: PathBuf,
@@ -106,7 +105,7 @@ impl Injector {
                     if is_first || state.hits.len() < 8 {
                         let below = path.strip_prefix(&self.root).unwrap_or(path).to_owned();
                         let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
-                        state.hits.push(Hit { fault, call: name(call), path: below, thread });
+                        state.hits.push(Hit { call: name(call), path: below, thread });
                     }
                     return Some((fault, is_first && for_ever));
                 }

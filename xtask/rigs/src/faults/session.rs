@@ -176,7 +176,9 @@ impl Session {
     ) -> Result<()> {
         let effect = |state: &mut State| {
             state.ensure(namespace);
-            entries.iter().for_each(|(key, value)| state.put(namespace, key, value));
+            for (key, value) in entries {
+                state.put(namespace, key, value);
+            }
         };
         self.commits(name, step, effect, || {
             let done = store.write(|tx| {

@@ -14,7 +14,7 @@ use super::fault::Point;
 use super::scenarios;
 
 /// How long a run may take. None takes a hundredth of that.
-const HANGS_AFTER: Duration = Duration::from_secs(60);
+const HANGS_AFTER: Duration = Duration::from_mins(1);
 
 /// A run that somebody else is to make.
 #[derive(Serialize, Deserialize)]

@@ -156,12 +156,7 @@ pub(super) const HISTORY: Scenario = Scenario::new("history", some, |session| {
         |state| state.content = content,
         || Ok(store.write(|tx| tx.rollback_namespace("a", version))?.version),
     )?;
-    session.commits(
-        MAIN,
-        "undo",
-        |state| state.content = after.content,
-        || Ok(store.write(|tx| tx.undo())?.version),
-    )?;
+    session.commits(MAIN, "undo", |state| state.content = after.content, || undo(&store))?;
     session.commits(
         MAIN,
         "roll everything back",
@@ -276,3 +271,9 @@ pub(super) const RECOVER: Scenario = Scenario::new("recover-writing", crashed, |
     let store = session.writer(MAIN)?;
     session.puts(MAIN, &store, "write", "a", &[("k", b"v")])
 });
+
+/// Undoes the last thing that destroyed something.
+#[expect(clippy::redundant_closure_for_method_calls, reason = "the method is of one lifetime")]
+fn undo(store: &Store) -> cohab::Result<cohab::Version> {
+    Ok(store.write(|tx| tx.undo())?.version)
+}

@@ -180,7 +180,7 @@ fn check(session: &mut Session) -> Result<()> {
         let is_later = |one: &String| {
             one.split_once('@').is_some_and(|(other, at)| other == key && number(at) > number(version))
         };
-        if !seen.keys().any(|one| is_later(one)) {
+        if !seen.keys().any(is_later) {
             session.find(format!("the plugin was not shown `{key}` of version {version}"));
         }
     }
