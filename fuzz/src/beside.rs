@@ -131,7 +131,7 @@ impl Template {
         let epoch = store.epoch().expect(made).get();
         drop((verifier, store));
         let mut files = BTreeMap::new();
-        collect(&path, &path, &mut files);
+        collect(&path, &mut files);
         // What is there of a follower, of a plugin and of an instance that has died.
         let follower = r#"{"replica":"c0aab000-0000-4000-8000-000000000001","version":1,"at":1,"path":"/r"}"#;
         files.insert(place_path(&path, Place::Follower, None), follower.into());
@@ -327,11 +327,11 @@ fn open(path: &Path, role: Role) -> cohab::Result<Store> {
     options.patience(Duration::from_millis(50)).open(path)
 }
 
-fn collect(root: &Path, dir: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
+fn collect(dir: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
     for entry in fs::read_dir(dir).expect("the store is there") {
         let path = entry.expect("the store is there").path();
         if path.is_dir() {
-            collect(root, &path, files);
+            collect(&path, files);
         } else {
             let bytes = fs::read(&path).expect("the store is there");
             files.insert(path, bytes);

@@ -288,7 +288,9 @@ fn delta(rows: &Rows) -> Vec<u8> {
     for (id, entries) in ids() {
         let mut after = Contents::EMPTY;
         after.data_version = version;
-        entries.iter().for_each(|(key, value)| after.add(key, value));
+        for (key, value) in entries {
+            after.add(key, value);
+        }
         let before = Contents::EMPTY;
         delta.piece(&Piece::Namespace { namespace: id, before, after, is_whole: true }).expect(written);
         for (key, value) in entries {

@@ -18,7 +18,9 @@ impl Driver {
         let after = match work {
             Work::Write(actions) => {
                 let mut trial = before.begin();
-                actions.iter().for_each(|action| _ = trial.act(action));
+                for action in actions {
+                    let _ = trial.act(action);
+                }
                 finished(&before, trial)
             }
             Work::Submit(changes) => {
@@ -39,14 +41,13 @@ impl Driver {
         if let Some(picture) = self.faults.heal() {
             self.open_picture(&picture, &before, &after);
         }
-        match outcome {
-            Ok(()) => self.model = after,
-            Err(_) => {
-                let version = self.store.reopen().expect("everything works again");
-                assert!(version == before.version || version == after.version, "it is at {version}");
-                self.model = if version == before.version { before } else { after };
-                self.forget_held();
-            }
+        if outcome.is_ok() {
+            self.model = after;
+        } else {
+            let version = self.store.reopen().expect("everything works again");
+            assert!(version == before.version || version == after.version, "it is at {version}");
+            self.model = if version == before.version { before } else { after };
+            self.forget_held();
         }
         if let Work::Keep { name } = work {
             // It is there or not.

@@ -103,7 +103,9 @@ impl Number {
 /// Returns an origin's file with edits.
 pub(super) fn edited(origin: &Origin, edits: &[Edit]) -> Vec<u8> {
     let mut file = origin.file().to_vec();
-    edits.iter().for_each(|edit| make(origin, &mut file, edit));
+    for edit in edits {
+        make(origin, &mut file, edit);
+    }
     file
 }
 
