@@ -14,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
     match Manifest::of(&bundle) {
         Ok(manifest) => check(&manifest),
         Err(error) => {
-            assert!(error.to_string().len() < bytes.len() + 4096, "the error is longer than its cause")
+            assert!(error.to_string().len() < bytes.len() + 4096, "the error is longer than its cause");
         }
     }
 });

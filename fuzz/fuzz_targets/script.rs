@@ -47,12 +47,12 @@ fuzz_target!(
 
 /// The source, and behind a zero byte the request.
 fn run(input: &[u8]) {
+    static CHECKED: OnceLock<Manifest> = OnceLock::new();
     let begin = Instant::now();
     let mut parts = input.splitn(2, |byte| *byte == 0);
     let (source, request) = (parts.next().unwrap_or_default(), parts.next().unwrap_or(b"echo 1"));
     let files = [(Manifest::FILE, MANIFEST.as_bytes()), ("p.rhai", source)];
     let bundle = Bundle::of(files.map(|(name, content)| (name.to_owned(), content.to_vec().into())));
-    static CHECKED: OnceLock<Manifest> = OnceLock::new();
     let manifest = CHECKED.get_or_init(|| Manifest::of(&bundle).expect("is a manifest"));
     if let Ok(code) = Code::compile(manifest.clone(), &bundle) {
         call_all(&code, request);
@@ -60,10 +60,13 @@ fn run(input: &[u8]) {
     assert!(begin.elapsed() < PATIENCE, "it took {:?}", begin.elapsed());
 }
 
+/// A key, and what it held before and after.
+type Shown<'a> = (&'a [u8], Option<&'a [u8]>, Option<&'a [u8]>);
+
 fn call_all(code: &Code, request: &[u8]) {
     let mut changes = Changes::new();
     let time = Timestamp::from_micros(1_767_268_800_000_000);
-    let shown: [(&[u8], Option<&[u8]>, Option<&[u8]>); 3] =
+    let shown: [Shown<'_>; 3] =
         [(b"k", None, Some(b"v")), (b"", Some(b"v"), None), (b"\xff", Some(b""), Some(request))];
     for (key, before, after) in shown {
         changes.push(ChangeRef { version: Version::new(7), time, namespace: "a", key, before, after });

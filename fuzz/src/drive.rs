@@ -7,8 +7,6 @@ mod past;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
 
 use cohab::{
     Batch, Error, History, Integrity, Kind, Options, Retention, Role, Snapshot, Store, Timestamp,
@@ -38,7 +36,7 @@ pub fn run(plan: &Plan) {
         driver.step(step);
     }
     verify(&driver.snapshot());
-    driver.expect_alone(|| driver.store.check(), Integrity::Sound);
+    driver.expect_alone(driver.store.check(), Integrity::Sound);
 }
 
 struct Driver {
@@ -117,10 +115,10 @@ impl Driver {
             Step::Restart => self.restart(None),
             Step::Restore => self.restore(),
             Step::Check => {
-                self.expect_alone(|| self.store.check(), Integrity::Sound);
+                self.expect_alone(self.store.check(), Integrity::Sound);
             }
             Step::Compact => {
-                self.expect_alone(|| self.store.compact().map(drop), ());
+                self.expect_alone(self.store.compact().map(drop), ());
             }
             Step::ReadBeside => {
                 let reader = Store::options().role(Role::Reader).open(self.store.path());
@@ -146,21 +144,19 @@ impl Driver {
         }
     }
 
-    /// Checks that what needs the file to itself is done, or is refused because a snapshot is open.
-    fn expect_alone<T: PartialEq + Debug>(&self, mut f: impl FnMut() -> cohab::Result<T>, expected: T) {
-        for _ in 0..200 {
-            match f().map_err(|error| error.kind()) {
-                // Another handle keeps its snapshot for a while, but not for ever.
-                Err(Kind::InUse) if !self.held.is_empty() || self.reader.is_some() => return,
-                // So does a thread of this one that looks after it, for a moment.
-                Err(Kind::InUse) => thread::sleep(Duration::from_millis(10)),
-                done => {
-                    assert!(self.held.is_empty(), "a snapshot is open: {done:?}");
-                    return assert_eq!(done, Ok(expected));
-                }
+    /// Checks that what needs the file to itself was done, or was refused because a snapshot is open.
+    fn expect_alone<T: PartialEq + Debug>(&self, done: cohab::Result<T>, expected: T) {
+        match done.map_err(|error| error.kind()) {
+            // Another handle keeps its snapshot for a while, but not for ever.
+            Err(Kind::InUse) => assert!(
+                !self.held.is_empty() || self.reader.is_some(),
+                "a snapshot is open, and it is nobody's"
+            ),
+            done => {
+                assert!(self.held.is_empty(), "a snapshot is open: {done:?}");
+                assert_eq!(done, Ok(expected));
             }
         }
-        panic!("a snapshot is open, and it is nobody's");
     }
 
     fn write(&mut self, actions: &[Action], is_stubborn: bool, gives_up: bool) {

@@ -55,7 +55,7 @@ impl Snapshot {
             change(tx)
         })?;
         copy.close()?;
-        close_properly(path, options.create(false))?;
+        close_properly(path, &options.create(false))?;
         let synced = std::fs::File::open(path).and_then(|file| file.sync_all());
         synced.map_err(|error| Error::io(format!("syncing {}", path.display()), error))
     }
@@ -65,7 +65,7 @@ impl Snapshot {
 ///
 /// The B-tree says nothing of it if closing fails, for want of space for instance. A writer that opens such a file recovers it,
 /// and a reader has to do without.
-fn close_properly(path: &Path, options: Options) -> Result<()> {
+fn close_properly(path: &Path, options: &Options) -> Result<()> {
     let look = || Engine::open_reader(path, options.clone())?.close();
     match look() {
         Err(Error::NeedsRecovery(_)) => {

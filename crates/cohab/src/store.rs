@@ -36,7 +36,7 @@ use crate::writing::Writing;
 use crate::{Batch, Error, Freshness, Kind, Options, Result, Role, Snapshot, Transaction};
 
 /// How long the handle's own threads may have a snapshot open, which they do for microseconds.
-const OWN_LOOK: Duration = Duration::from_millis(100);
+const OWN_LOOK: Duration = Duration::from_millis(500);
 
 /// A store, open for writing or for reading. Clones share the handle, and any number of threads may use it.
 #[derive(Clone)]
@@ -343,7 +343,7 @@ impl Store {
         self.inner.check_process()?;
         let _turn = self.inner.queue.turn()?;
         let _watched = self.inner.commits.wait();
-        Ok(self.inner.alone(Engine::compact)?)
+        self.inner.alone(Engine::compact)
     }
 }
 
@@ -382,7 +382,7 @@ impl Inner {
             self.forget_latest();
             match f(&*self.engine()?) {
                 Err(cohab_engine::Error::InUse) if Instant::now() < deadline => {
-                    thread::sleep(Duration::from_millis(1))
+                    thread::sleep(Duration::from_millis(1));
                 }
                 done => return Ok(done?),
             }

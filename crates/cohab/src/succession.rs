@@ -108,22 +108,17 @@ impl Inner {
         let epoch = writing.epoch;
         // While nobody takes a snapshot: one that was taken just before, and is compared with what was shown just after, would be
         // older than that and look like a store that was put back from a copy.
+        let writing = Arc::new(writing);
         let begun = self.change_source(|| {
-            let is_ours = if root.store != self.id || root.version < self.seen() {
-                Err(crate::latest::replaced(&self.path))
-            } else {
-                writing.engine.snapshot().map_err(Error::from).and_then(|it| self.check_lineage(&it, &root))
-            };
-            match is_ours {
-                Ok(()) => {
-                    self.set_durable(root.version);
-                    self.writing.store(Some(Arc::new(writing)));
-                    Ok(())
-                }
-                Err(error) => Err((error, writing)),
+            if root.store != self.id || root.version < self.seen() {
+                return Err(crate::latest::replaced(&self.path));
             }
+            self.check_lineage(&writing.engine.snapshot()?, &root)?;
+            self.set_durable(root.version);
+            self.writing.store(Some(writing.clone()));
+            Ok(())
         });
-        if let Err((error, writing)) = begun {
+        if let Err(error) = begun {
             writing.end()?;
             return Err(error);
         }

@@ -50,13 +50,12 @@ impl Writing {
             None if card.is_none() => create_root(&engine, options)?,
             None => return Err(Error::corrupt(format!("{} holds no store", directory.data().display()))),
         };
-        match card {
-            Some(card) => check_identity(directory, card, &root)?,
-            None => {
-                // The card says that there is a store, so it must not outlast a name of the data that a power cut took back.
-                cohab_fs::sync_dir(directory.root())?;
-                directory.write_card(Card::new(root.store))?;
-            }
+        if let Some(card) = card {
+            check_identity(directory, card, &root)?;
+        } else {
+            // The card says that there is a store, so it must not outlast a name of the data that a power cut took back.
+            cohab_fs::sync_dir(directory.root())?;
+            directory.write_card(Card::new(root.store))?;
         }
         // What the last writer left behind may be visible without being durable.
         engine.sync()?;

@@ -17,8 +17,8 @@ fn every_test_that_the_document_names_exists() {
     let mut tests = 0;
     for window in named {
         let (file, test) = (window[0], window[2]);
-        let text = fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
-        let is_there = text.contains(&format!("fn {test}(")) && !test.is_empty();
+        let source = fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let is_there = source.contains(&format!("fn {test}(")) && !test.is_empty();
         assert!(is_there, "there is no test `{test}` in {file}");
         tests += 1;
     }
