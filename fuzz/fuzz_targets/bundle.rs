@@ -18,7 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
         match Bundle::decode(&bundle.encode()) {
             Ok(decoded) => assert_eq!(decoded, bundle),
             Err(_) => {
-                assert!(bundle.files().len() > 256 || bundle.files().any(|(name, _)| leads_elsewhere(name)))
+                assert!(bundle.files().len() > 256 || bundle.files().any(|(name, _)| leads_elsewhere(name)));
             }
         }
     }

@@ -125,8 +125,8 @@ fn everyone_of_a_group_is_told_what_the_system_said() -> Result<()> {
     let batch = || cohab::Batch::new().put(&"n".parse().expect("is a name"), "k", "v");
     let error = store.submit(batch()).expect_err("the disk is full");
     assert_eq!(error.kind(), Kind::CommitUnknown);
-    let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
-    let told = causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>()).next();
+    let mut causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+    let told = causes.find_map(|cause| cause.downcast_ref::<std::io::Error>());
     assert_eq!(told.map(std::io::Error::kind), Some(std::io::ErrorKind::StorageFull), "{error:?}");
     Ok(())
 }
