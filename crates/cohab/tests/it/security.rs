@@ -121,7 +121,8 @@ fn forged_records_decide_nothing() -> Result<()> {
     let store = scratch.store();
     assert!(begin.elapsed() < SOON, "nobody is waited for who only says to be there");
     let seen = store.instances()?;
-    assert_eq!(seen.iter().map(|instance| instance.id).collect::<Vec<_>>(), [store.instance()]);
+    assert!(seen.iter().any(|instance| instance.id == store.instance()), "{seen:?}");
+    assert!(seen.iter().all(|instance| instance.id != id), "nobody holds the forged one's lock: {seen:?}");
     store.write(|tx| tx.put("n", "k", "v"))?;
     store.maintain()?;
     assert_eq!(store.snapshot()?.log(..).count(), 2, "the log is kept as it would be");
