@@ -40,7 +40,11 @@ fuzz_target!(|input: (Vec<Step>, &[u8])| {
                     }
                     taken.push(next);
                 }
-                (Some(last), None) => assert_eq!(last.max(floor), u64::MAX, "there were numbers left"),
+                // Of a copy that is damaged the number is not given out again, which costs one.
+                (Some(last), None) => {
+                    let left = u64::MAX - last.max(floor);
+                    assert!(left <= u64::from(!is_whole), "there were numbers left");
+                }
                 (None, advanced) => assert_eq!(advanced, None, "the file is damaged"),
             },
             Step::Byte(at, byte) => image[usize::from(at) % COUNTER_BYTES] = byte,
@@ -59,6 +63,7 @@ fuzz_target!(|input: (Vec<Step>, &[u8])| {
 
 fn goes_on(mut image: [u8; COUNTER_BYTES], number: u64) {
     if let Some(next) = advance(&mut image, 0) {
-        assert_eq!((next, counter(&image)), (number + 1, Some(next)));
+        assert!(next > number && next - number <= 2, "{next} comes after {number}");
+        assert_eq!(counter(&image), Some(next));
     }
 }

@@ -138,10 +138,11 @@ fn examples(workspace: &Workspace) -> Result<()> {
     let metadata = workspace.metadata(&workspace.path("Cargo.toml"))?;
     for package in &metadata.packages {
         for example in package.targets_of("example") {
+            // Not by package, so that it is what the tests have built.
             let mut command = workspace.cargo("run");
-            command.args(["--quiet", "--package", &package.name, "--example", &example.name]);
-            if !example.required_features.is_empty() {
-                command.args(["--features", &example.required_features.join(",")]);
+            command.args(["--quiet", "--example", &example.name]);
+            for feature in &example.required_features {
+                command.args(["--features", &format!("{}/{feature}", package.name)]);
             }
             run(&mut command)?;
         }
