@@ -24,9 +24,6 @@ use self::nemesis::Nemesis;
 use self::report::Totals;
 use crate::random::Random;
 
-/// How many are killed before a round ends: its store and its histories are checked, and another one begins.
-const ROUND_KILLS: u64 = 400;
-
 /// How many are killed if nothing else is said.
 const KILLS: u64 = 500;
 
@@ -39,6 +36,9 @@ pub(crate) struct Arguments {
     /// How many processes to kill.
     #[arg(long)]
     kills: Option<u64>,
+    /// How many are killed before a round ends: its store and its histories are checked, and another one begins.
+    #[arg(long, default_value_t = 400, value_name = "KILLS")]
+    round: u64,
     /// For how long, in seconds; ends earlier once enough were killed, if that is said as well.
     #[arg(long = "for", value_name = "SECONDS")]
     seconds: Option<u64>,
@@ -89,7 +89,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut totals = Totals::default();
     while totals.deeds.kills() < kills && deadline.is_none_or(|deadline| Instant::now() < deadline) {
         let seed = if totals.rounds == 0 { arguments.seed } else { random.next() };
-        let left = (kills - totals.deeds.kills()).min(ROUND_KILLS);
+        let left = (kills - totals.deeds.kills()).min(arguments.round);
         let scratch = tempfile::Builder::new().prefix("cohab-kill-").tempdir_in(&dir);
         let scratch = scratch.with_context(|| format!("cannot make a directory in {}", dir.display()))?;
         let violations = round(&Scene(scratch.path().to_owned()), seed, left, deadline, &mut totals);
@@ -104,7 +104,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             for violation in &violations {
                 eprintln!("{violation}");
             }
-            let again = format!("cargo xtask kill --seed {seed} --kills {ROUND_KILLS}");
+            let again = format!("cargo xtask kill --seed {seed} --kills {0} --round {0}", arguments.round);
             bail!("{} violations; the store is in {}; again: {again}", violations.len(), kept.display());
         }
         if totals.rounds.is_multiple_of(10) {

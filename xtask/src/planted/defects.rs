@@ -24,15 +24,16 @@ impl Defect {
 
 /// The session that does everything once, at some of its points, and then others.
 const CRASH: &[&str] = &["crash", "--smoke"];
-/// The same, for what shows only after the log was trimmed and groups have met.
+/// The same, for what shows only after the log was trimmed, which it is late in the session.
 const CRASH_LATE: &[&str] = &["crash", "--smoke", "--jobs", "2"];
 /// A session with a reader beside it.
 const CRASH_BESIDE: &[&str] = &["crash", "--random-only", "--seed", "14", "--images", "1"];
 const FLIPS: &[&str] = &["flips", "--flips", "20", "--file", "store.redb"];
 const FLIPS_MANY: &[&str] = &["flips", "--flips", "600", "--file", "store.redb"];
-const KILL: &[&str] = &["kill", "--kills", "60"];
+/// In short rounds, so that it ends soon after the defect has shown: when that is, is decided by who happens to be killed.
+const KILL: &[&str] = &["kill", "--kills", "600", "--round", "60"];
 /// What takes a race or a rare step to show.
-const KILL_MANY: &[&str] = &["kill", "--kills", "400"];
+const KILL_MANY: &[&str] = &["kill", "--kills", "4000", "--round", "400"];
 const NO_SPACE: &[&str] = &["faults", "--scenario", "write", "--kind", "enospc", "--smoke"];
 const NO_SPACE_FOR_FILES: &[&str] = &["faults", "--scenario", "open", "--kind", "enospc"];
 const NO_SPACE_FOR_LOCKS: &[&str] = &["faults", "--scenario", "locks", "--kind", "enospc"];
@@ -63,10 +64,10 @@ pub(super) const ALL: &[Defect] = &[
     // What a commit is.
     Defect::new("FailedCommitAcknowledged", NO_SPACE, &["should be at"]),
     Defect::new("BatchTorn", KILL, &["after a commit of None"]),
-    Defect::new("VersionRepeated", CRASH_LATE, &["version"]),
+    Defect::new("VersionRepeated", CRASH, &["of store has changed"]),
     Defect::new("OverwrittenStaysCounted", CRASH, &["is not sound", "with digest", "it should hold"]),
-    Defect::new("FollowerPositionApart", KILL, &["somebody wrote to replica"]),
-    Defect::new("PluginCursorApart", KILL, &["which is not due"]),
+    Defect::new("FollowerPositionApart", CRASH, &["it does not hold what its source did"]),
+    Defect::new("PluginCursorApart", KILL, &["which is not due", ": the effect of"]),
     Defect::new("TrimIgnoresPins", CRASH_LATE, &["does not keep version"]),
     Defect::new("UndoFromLastImage", KILL, &["was read as"]),
     // Who may write.
