@@ -19,7 +19,7 @@ const SECOND_LOOK: Duration = Duration::from_millis(1);
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Sight {
     pub(crate) mode: Mode,
-    /// The processes that hold it, as far as they can be seen.
+    /// The processes that hold it, each once, as far as they can be seen.
     pub(crate) pids: Vec<u32>,
 }
 
@@ -156,8 +156,9 @@ fn find(locks: &str, (major, minor): (u32, u32), inode: u64) -> Option<Sight> {
         }
         let mode = if kind == "WRITE" { Mode::Exclusive } else { Mode::Shared };
         let sight = found.get_or_insert(Sight { mode, pids: Vec::new() });
-        // Holders in other containers have no number here.
-        sight.pids.extend(pid.parse::<u32>().ok().filter(|pid| *pid != 0));
+        // Holders in other containers have no number here. A list that changed while it was read may show one twice.
+        let pid = pid.parse::<u32>().ok().filter(|pid| *pid != 0 && !sight.pids.contains(pid));
+        sight.pids.extend(pid);
     }
     found
 }
@@ -174,6 +175,7 @@ mod tests {
 2: -> FLOCK  ADVISORY  WRITE 12 fd:01:77 0 EOF
 3: FLOCK  ADVISORY  READ -1 fd:01:77 0 EOF
 4: FLOCK  ADVISORY  READ 13 fd:01:77 0 EOF
+4: FLOCK  ADVISORY  READ 11 fd:01:77 0 EOF
 5: OFDLCK ADVISORY  WRITE -1 fd:01:77 0 EOF
 6: FLOCK  ADVISORY  WRITE 14 103:0a:78 0 EOF
 7: torn";

@@ -275,7 +275,7 @@ pub struct LockState {
     pub held: Option<Mode>,
     /// Who says to hold it, if it is held; of several who share it, the last that came.
     pub holder: Option<Holder>,
-    /// The processes that hold it, where the kernel tells (on Linux, those in the same container).
+    /// The processes that hold it, each once, where the kernel tells (on Linux, those in the same container).
     pub pids: Vec<u32>,
     /// The last token, or `None` if it cannot be read.
     pub token: Option<u64>,
