@@ -21,6 +21,9 @@ pub(crate) const MANIFESTS: [&str; 3] = [
     "examples/plugins/template-rust/Cargo.toml",
 ];
 
+/// The package with the host's suite.
+pub(crate) const HOST: &str = "cohab-plugin";
+
 /// The contract plugin, which the host's suite runs against, in each language.
 const GUESTS: [Source; 3] = [
     Source { name: "c", directory: "crates/cohab-plugin/tests/guests/c", language: Language::C },
@@ -59,7 +62,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         env::join_paths(paths).context("the target directory cannot be part of a list of paths")
     };
     let mut command = workspace.cargo("test");
-    command.args(["--package", "cohab-plugin", "--features", "wasm"]);
+    command.args(["--package", HOST, "--features", "wasm"]);
     command.env("COHAB_GUESTS", built(&GUESTS)?).env("COHAB_TEMPLATES", built(&TEMPLATES)?);
     workspace::run(&mut command)?;
     // Modules beside the data; what scripts do there is tested with everything else.
