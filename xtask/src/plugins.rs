@@ -61,14 +61,21 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         let paths = sources.iter().map(|source| dirs.built(source.name));
         env::join_paths(paths).context("the target directory cannot be part of a list of paths")
     };
-    let mut command = workspace.cargo("test");
-    command.args(["--package", HOST, "--features", "wasm"]);
-    command.env("COHAB_GUESTS", built(&GUESTS)?).env("COHAB_TEMPLATES", built(&TEMPLATES)?);
-    workspace::run(&mut command)?;
+    let metadata = workspace.metadata(&workspace.path("Cargo.toml"))?;
+    let host = metadata.packages.iter().find(|package| package.name == HOST);
+    let host = host.with_context(|| format!("there is no package {HOST}"))?;
+    // Both with the same packages and features, or the engine of WebAssembly would be compiled twice.
+    let test = || {
+        let mut command = workspace.cargo("test");
+        command.args(["--package", HOST, "--package", "cohab", "--features", "cohab/plugins"]);
+        command
+    };
+    let mut suite = test();
+    suite.arg("--lib").args(host.targets_of("test").flat_map(|target| ["--test", &target.name]));
+    suite.env("COHAB_GUESTS", built(&GUESTS)?).env("COHAB_TEMPLATES", built(&TEMPLATES)?);
+    workspace::run(&mut suite)?;
     // Modules beside the data; what scripts do there is tested with everything else.
-    let mut command = workspace.cargo("test");
-    command.args(["--package", "cohab", "--features", "plugins", "--test", "it", "plugins_wasm"]);
-    workspace::run(&mut command)
+    workspace::run(test().args(["--test", "it", "plugins_wasm"]))
 }
 
 /// Builds all plugins, each into a directory that can be loaded.
