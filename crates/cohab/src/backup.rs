@@ -19,13 +19,20 @@ impl Store {
     ///
     /// The file holds everything: namespaces, data, log. It is verified entry by entry as it is written, appears
     /// under its name once it is complete and durable, and opens for reading as a store does. Returns the version it
-    /// holds.
+    /// holds. If the role changes hands meanwhile, it begins again.
     ///
     /// # Errors
     ///
     /// [`Kind::Exists`] if there is a file of that name; [`Kind::Corrupt`] if an entry is damaged.
-    pub fn backup(&self, file: impl AsRef<Path>, progress: impl FnMut(Progress)) -> Result<Version> {
-        self.snapshot()?.backup(file, progress)
+    pub fn backup(&self, file: impl AsRef<Path>, mut progress: impl FnMut(Progress)) -> Result<Version> {
+        loop {
+            // A handle that becomes a writer or a reader opens the file anew, and its snapshots are gone. One that was
+            // closed has no other to offer.
+            match self.snapshot()?.backup(&file, &mut progress) {
+                Err(error) if error.kind() == Kind::Closed => {}
+                done => return done,
+            }
+        }
     }
 
     /// Makes a new store from a backup, with an identity of its own, and opens it for writing.

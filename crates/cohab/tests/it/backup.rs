@@ -68,6 +68,28 @@ fn a_backup_is_taken_while_the_writer_goes_on() -> Result<()> {
 }
 
 #[test]
+fn a_backup_begins_again_if_the_role_changes_hands() -> Result<()> {
+    let scratch = Scratch::new();
+    drop(filled(&scratch)?);
+    // So little is kept in memory that the file is needed to the end.
+    let store = Store::options().cache_bytes(0).open(scratch.path())?;
+    let file = scratch.file("backup.cohab");
+    let (mut beginnings, mut seen) = (0, u64::MAX);
+    let version = store.backup(&file, |progress| {
+        beginnings += u32::from(progress.entries <= seen);
+        seen = progress.entries;
+        if store.role() == Role::Writer {
+            store.step_down().expect("a snapshot is in nobody's way");
+        }
+    })?;
+    assert_eq!((version, beginnings), (v(2), 2));
+    let backup = Store::options().role(Role::Reader).open(&file)?;
+    assert_eq!(backup.snapshot()?.namespace("n")?.count(), 5000);
+    assert!(backup.snapshot()?.verify(|_| ())?.is_sound());
+    Ok(())
+}
+
+#[test]
 fn what_is_no_backup_is_refused_by_name() {
     let scratch = Scratch::new();
     let file = scratch.file("letter.txt");
