@@ -105,7 +105,7 @@ impl<'a> Entries<'a> {
             Direction::Forward => tree.lower_bound(start),
             Direction::Reverse => tree.upper_bound(start),
         })?;
-        guarded(seal.table(), || verify_start(&mut cursor, seal, start, direction, on_damage))?;
+        guarded(seal.table(), || verify_start(tree, &mut cursor, seal, start, direction, on_damage))?;
         let entries = Self::with(Some(cursor), seal, direction, end.map(<[u8]>::to_vec));
         Ok(Self { on_damage, ..entries })
     }
@@ -226,6 +226,7 @@ impl fmt::Debug for Entries<'_> {
 
 /// Verifies that a cursor stands where a range begins.
 fn verify_start(
+    tree: &impl ReadableTable<&'static [u8], &'static [u8]>,
     cursor: &mut redb::Cursor<'_, &'static [u8], &'static [u8]>,
     seal: Seal,
     start: Bound<&[u8]>,
@@ -241,7 +242,7 @@ fn verify_start(
         Direction::Forward => key.cmp(bound),
         Direction::Reverse => bound.cmp(key),
     };
-    if let Some((key, value)) = outside {
+    if let Some((key, value)) = &outside {
         match seal.verify(key.value(), value.value()) {
             // What is read begins right behind the damage, and has nothing to do with it.
             Err(_) if on_damage == OnDamage::GoOn => return Ok(()),
@@ -257,7 +258,10 @@ fn verify_start(
         }
     }
     // Its value is verified when it is lent out. Who goes on behind damage looks at the order as well.
-    if let Some((key, _)) = inside.filter(|_| on_damage == OnDamage::End) {
+    if on_damage == OnDamage::GoOn {
+        return Ok(());
+    }
+    if let Some((key, _)) = &inside {
         let is_within = match start {
             Bound::Excluded(_) => ahead(key.value()) == Ordering::Greater,
             _ => ahead(key.value()) != Ordering::Less,
@@ -266,13 +270,17 @@ fn verify_start(
             return Err(out_of_order(seal, key.value()));
         }
     }
-    Ok(())
+    let [outside, inside] = [&outside, &inside].map(|entry| entry.as_ref().map(|(key, _)| key.value()));
+    match direction {
+        Direction::Forward => verify_gap(tree, seal, outside, inside),
+        Direction::Reverse => verify_gap(tree, seal, inside, outside),
+    }
 }
 
 /// Verifies that the gap in which a key would stand is one between two sound entries.
 ///
-/// A search that was led astray by one damaged key ends right beside that key, and a damaged branch leads into a
-/// leaf whose neighbours lie on the wrong side of the gap: either way one of the two shows it.
+/// A search that was led astray by one damaged key ends right beside that key, and one that a damaged dividing key of a branch
+/// led into the leaf beside it finds that leaf's neighbour on the wrong side of the gap.
 pub(crate) fn verify_absence(
     tree: &impl ReadableTable<&'static [u8], &'static [u8]>,
     seal: Seal,
@@ -283,17 +291,58 @@ pub(crate) fn verify_absence(
     }
     guarded(seal.table(), || {
         let mut cursor = tree.lower_bound(Bound::Included(key))?;
-        for (entry, expected) in
-            [(cursor.peek_prev()?, Ordering::Less), (cursor.peek_next()?, Ordering::Greater)]
-        {
+        let beside = [cursor.peek_prev()?, cursor.peek_next()?];
+        for (entry, expected) in beside.iter().zip([Ordering::Less, Ordering::Greater]) {
             let Some((found, value)) = entry else { continue };
             seal.verify(found.value(), value.value())?;
             if found.value().cmp(key) != expected {
                 return Err(out_of_order(seal, found.value()));
             }
         }
-        Ok(())
+        let [before, after] = beside.each_ref().map(|entry| entry.as_ref().map(|(key, _)| key.value()));
+        verify_gap(tree, seal, before, after)
     })
+}
+
+/// Verifies that nothing stands between two keys, or a key and an end of the table, that a search has found beside each other.
+///
+/// In one leaf, nothing does. Between two leaves, a damaged branch may lead to some other leaf in place of the one that belongs
+/// there, and all keys of that one may lie on one side of the gap, so that nothing is out of order. It has a place of its own as
+/// well, though, with other neighbours: that is where a search for its keys leads. Cost: two more walks, at the edge of a
+/// leaf only.
+fn verify_gap(
+    tree: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    seal: Seal,
+    before: Option<&[u8]>,
+    after: Option<&[u8]>,
+) -> Result<()> {
+    if let (Some(before), Some(after)) = (before, after)
+        && are_of_one_leaf(before, after)
+    {
+        return Ok(());
+    }
+    for (key, is_before) in [(before, true), (after, false)] {
+        let Some(key) = key else { continue };
+        let mut cursor = if is_before {
+            tree.upper_bound(Bound::Included(key))?
+        } else {
+            tree.lower_bound(Bound::Included(key))?
+        };
+        let beside = [(cursor.peek_prev()?, before), (cursor.peek_next()?, after)];
+        let is_same = |(found, expected): &(Option<(Guard<'_>, Guard<'_>)>, Option<&[u8]>)| {
+            found.as_ref().map(|(key, _)| key.value()) == *expected
+        };
+        if !beside.iter().all(is_same) {
+            return Err(out_of_order(seal, key));
+        }
+    }
+    Ok(())
+}
+
+/// Returns whether two keys that were found beside each other are of the same leaf: there, keys follow each other without a gap,
+/// and what is behind a leaf's last key is at least the header of the next.
+fn are_of_one_leaf(before: &[u8], after: &[u8]) -> bool {
+    std::ptr::eq(before.as_ptr_range().end, after.as_ptr())
 }
 
 pub(crate) fn out_of_order(seal: Seal, key: &[u8]) -> Error {

@@ -33,6 +33,9 @@ use crate::{CatchUp, Error, Kind, Options, Result, Role, Store};
 /// How long a reader waits for somebody else to recover the store.
 pub(crate) const RECOVERY_WAIT: Duration = Duration::from_secs(10);
 
+/// How often a reader recovers a store before it takes the file for damaged.
+const RECOVERIES_MAX: u32 = 5;
+
 /// What a reader calls itself while it recovers the store.
 pub(crate) const RECOVERY: &str = "recovery";
 
@@ -211,13 +214,21 @@ pub(crate) fn check_identity(directory: &Directory, card: Card, root: &Root) -> 
 /// Opens the file for reading and recovers it first if its last writer died.
 fn open_reading(directory: &Directory, options: &Options) -> Result<Engine> {
     let deadline = Instant::now() + RECOVERY_WAIT.max(options.wait);
+    let mut recoveries = 0;
     loop {
         let needs_recovery = match Engine::open_reader(&directory.data(), options.engine.clone()) {
             Err(error @ cohab_engine::Error::NeedsRecovery(_)) => Error::from(error),
             other => return Ok(other?),
         };
         match recover(directory, options) {
-            Ok(()) => {}
+            // The next writer may have died by now as well, but not that often: it is the header that says so and is wrong.
+            Ok(()) if recoveries == RECOVERIES_MAX => {
+                let data = directory.data();
+                let message =
+                    format!("{}: recovering it changes nothing, and it still needs that", data.display());
+                return Err(Error::corrupt(message));
+            }
+            Ok(()) => recoveries += 1,
             // Whoever holds the lock is recovering it, or is about to.
             Err(error) if error.kind() == Kind::Busy && Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(5));

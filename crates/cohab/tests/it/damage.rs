@@ -176,6 +176,84 @@ fn a_file_that_was_cut_off_is_damage_however_it_is_read() -> Result<()> {
     Ok(())
 }
 
+/// Where a page that only a recovery needs is damaged, recovering left the file as it was, and every reader did it again and again.
+#[test]
+fn whatever_page_is_damaged_opening_a_store_that_was_not_closed_comes_to_an_end() -> Result<()> {
+    let scratch = Scratch::new();
+    let store = scratch.with_namespace();
+    (0..20).try_for_each(|i| store.write(|tx| tx.put("n", key(i), value(i))).map(drop))?;
+    let data = scratch.path().join("store.redb");
+    let good = fs::read(&data).expect("can be read");
+    drop(store);
+    let (mut refused, mut in_vain) = (0, 0);
+    for page in 1..good.len() / 4096 {
+        for at in [0, 2, 323] {
+            let mut bytes = good.clone();
+            bytes[page * 4096 + at] ^= 8;
+            fs::write(&data, &bytes).expect("can be written");
+            let reader = Store::options().role(Role::Reader).register(false).open(scratch.path());
+            match reader.and_then(|reader| read_all(&reader)) {
+                Ok(all) => assert_eq!(all.len(), 20, "page {page}, byte {at}"),
+                Err(error) => {
+                    refused += 1;
+                    in_vain += u32::from(error.to_string().contains("recovering it changes nothing"));
+                    assert_eq!(error.kind(), Kind::Corrupt, "page {page}, byte {at}: {error}");
+                }
+            }
+        }
+    }
+    assert!(in_vain > 0, "of {refused} that were refused");
+    Ok(())
+}
+
+/// A bit of a page's number in a branch was flipped, so that it led to another leaf, all of whose keys came before the gap, or
+/// all behind it. The keys of the leaf that belonged there were said to be absent, and ranges began behind them.
+#[test]
+fn a_branch_that_leads_to_another_leaf_hides_no_key() -> Result<()> {
+    let scratch = Scratch::new();
+    let store = scratch.with_namespace();
+    let long = |i: u32| format!("{i:0>150}");
+    store.write(|tx| (0..400).try_for_each(|i| tx.put("n", long(i), value(i))))?;
+    store.compact()?;
+    drop(store);
+    let data = scratch.path().join("store.redb");
+    let good = fs::read(&data).expect("can be read");
+    // A page of branches begins with a 2 and the number of its keys; eight bytes later come a checksum of sixteen bytes for each
+    // child, and then the children's numbers.
+    let branches = good.chunks(4096).enumerate().filter(|(_, page)| page[0] == 2);
+    let children = branches.flat_map(|(number, page)| {
+        let children = usize::from(u16::from_le_bytes([page[2], page[3]])) + 1;
+        (0..children).map(move |child| number * 4096 + 8 + 16 * children + 8 * child)
+    });
+    let (mut led_astray, mut looked) = (0, 0);
+    for (at, bit) in children.flat_map(|at| (0..6).map(move |bit| (at, bit))).step_by(3) {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1 << bit;
+        fs::write(&data, &bytes).expect("can be written");
+        let reader = Store::options().role(Role::Reader).register(false).open(scratch.path());
+        let Ok(snapshot) = reader.and_then(|reader| reader.snapshot()) else { continue };
+        let Ok(n) = snapshot.namespace("n") else { continue };
+        for i in 0..400 {
+            looked += 1;
+            match n.get(long(i)) {
+                Ok(found) => {
+                    assert_eq!(found.as_deref(), Some(&value(i)[..]), "byte {at}, bit {bit}: key {i}")
+                }
+                Err(error) => led_astray += u32::from(error.kind() == Kind::Corrupt),
+            }
+            let ahead = n.range(long(i)..).and_then(|mut range| range.next().transpose());
+            let back = n.reverse(..=long(i)).and_then(|mut range| range.next().transpose());
+            for first in [ahead, back].into_iter().flatten() {
+                let first = first.expect("there are keys to both sides");
+                assert_eq!(first.key(), long(i).as_bytes(), "byte {at}, bit {bit}: range at {i}");
+            }
+        }
+    }
+    assert!(led_astray > 100, "{led_astray} of {looked} look-ups were led astray");
+    fs::write(&data, good).expect("can be written");
+    Ok(())
+}
+
 /// The dividing key of a branch was flipped: a look-up of a key beside it was led to the wrong leaf and said so, but a
 /// verification, which goes from leaf to leaf, found the store sound; and a deletion said that there was no such key, and
 /// left it there.
