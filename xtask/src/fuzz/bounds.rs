@@ -13,6 +13,8 @@ pub(super) struct Bounds {
     pub(super) process_mib: u64,
     /// How many inputs are committed at the most: all of them run in the gate.
     pub(super) inputs: usize,
+    /// Whether what is not freed after an input is lost. A thread that is just ending looks like that.
+    pub(super) finds_leaks: bool,
 }
 
 impl Bounds {
@@ -27,11 +29,20 @@ impl Bounds {
         };
         match target {
             // They have whole stores, and threads that wait for each other.
-            "store_ops" => Self { input_bytes, seconds: 60, piece_mib: 256, process_mib: 4096, inputs: 80 },
-            "hostile_files" | "hostile_plugins" | "hostile_store" => {
-                Self { input_bytes, seconds: 30, piece_mib: 256, process_mib: 2048, inputs: 80 }
-            }
-            _ => Self { input_bytes, seconds: 10, piece_mib: 64, process_mib: 1024, inputs: 400 },
+            "store_ops" => Self { seconds: 60, process_mib: 4096, ..Self::of_store(input_bytes) },
+            "hostile_files" | "hostile_plugins" | "hostile_store" => Self::of_store(input_bytes),
+            _ => Self {
+                input_bytes,
+                seconds: 10,
+                piece_mib: 64,
+                process_mib: 1024,
+                inputs: 400,
+                finds_leaks: true,
+            },
         }
+    }
+
+    const fn of_store(input_bytes: u64) -> Self {
+        Self { input_bytes, seconds: 30, piece_mib: 256, process_mib: 2048, inputs: 80, finds_leaks: false }
     }
 }

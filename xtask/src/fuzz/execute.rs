@@ -67,6 +67,7 @@ pub(super) fn command(workspace: &Workspace, built: &Built, target: &str) -> Res
     command.arg(format!("-timeout={}", bounds.seconds));
     command.arg(format!("-malloc_limit_mb={}", bounds.piece_mib));
     command.arg(format!("-rss_limit_mb={}", bounds.process_mib));
+    command.arg(format!("-detect_leaks={}", u8::from(bounds.finds_leaks)));
     Ok(command)
 }
 
