@@ -237,7 +237,7 @@ fn a_branch_that_leads_to_another_leaf_hides_no_key() -> Result<()> {
             looked += 1;
             match n.get(long(i)) {
                 Ok(found) => {
-                    assert_eq!(found.as_deref(), Some(&value(i)[..]), "byte {at}, bit {bit}: key {i}")
+                    assert_eq!(found.as_deref(), Some(&value(i)[..]), "byte {at}, bit {bit}: key {i}");
                 }
                 Err(error) => led_astray += u32::from(error.kind() == Kind::Corrupt),
             }
