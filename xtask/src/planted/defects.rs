@@ -26,8 +26,8 @@ impl Defect {
 const CRASH: &[&str] = &["crash", "--smoke"];
 /// The same, for what shows only after the log was trimmed, which it is late in the session.
 const CRASH_LATE: &[&str] = &["crash", "--smoke", "--jobs", "2"];
-/// A session with a reader beside it.
-const CRASH_BESIDE: &[&str] = &["crash", "--random-only", "--seed", "14", "--images", "1"];
+/// Sessions with a reader beside them: what it meets is decided by the machine as well.
+const CRASH_BESIDE: &[&str] = &["crash", "--random-only", "--seed", "14", "--images", "40000"];
 const FLIPS: &[&str] = &["flips", "--flips", "20", "--file", "store.redb"];
 const FLIPS_MANY: &[&str] = &["flips", "--flips", "600", "--file", "store.redb"];
 /// In short rounds, so that it ends soon after the defect has shown: when that is, is decided by who happens to be killed.

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use crate::random::Random;
 use crate::seam::{ALL, Call, CarryOut, Rename, Watcher, position};
@@ -94,6 +96,9 @@ enum Thing {
     Dir,
 }
 
+/// How long a sync takes, in memory as on a disk, so that a reader meets what is visible and not yet durable.
+const SYNC_TAKES: Duration = Duration::from_millis(1);
+
 #[derive(Clone, Debug)]
 enum Open {
     File { node: Node, flags: i32 },
@@ -159,6 +164,7 @@ impl Watcher for Recorder {
                 recording.note(all(), || Op::Truncate { node, len })
             }
             Call::Sync { fd, .. } => {
+                thread::sleep(SYNC_TAKES);
                 let mut recording = self.recording();
                 let op = match recording.open.get(&fd).cloned() {
                     Some(Open::File { node, .. }) => Op::Sync { node },
