@@ -270,11 +270,11 @@ fn verify_start(
             return Err(out_of_order(seal, key.value()));
         }
     }
-    let [outside, inside] = [&outside, &inside].map(|entry| entry.as_ref().map(|(key, _)| key.value()));
-    match direction {
-        Direction::Forward => verify_gap(tree, seal, outside, inside),
-        Direction::Reverse => verify_gap(tree, seal, inside, outside),
-    }
+    let beside = match direction {
+        Direction::Forward => [outside, inside],
+        Direction::Reverse => [inside, outside],
+    };
+    verify_gap(tree, seal, keys_of(&beside))
 }
 
 /// Verifies that the gap in which a key would stand is one between two sound entries.
@@ -299,9 +299,15 @@ pub(crate) fn verify_absence(
                 return Err(out_of_order(seal, found.value()));
             }
         }
-        let [before, after] = beside.each_ref().map(|entry| entry.as_ref().map(|(key, _)| key.value()));
-        verify_gap(tree, seal, before, after)
+        verify_gap(tree, seal, keys_of(&beside))
     })
+}
+
+/// The entries before and after a gap, as far as there are any.
+type Beside<'a> = [Option<(Guard<'a>, Guard<'a>)>; 2];
+
+fn keys_of<'g>(beside: &'g Beside<'_>) -> [Option<&'g [u8]>; 2] {
+    beside.each_ref().map(|entry| entry.as_ref().map(|(key, _)| key.value()))
 }
 
 /// Verifies that nothing stands between two keys, or a key and an end of the table, that a search has found beside each other.
@@ -313,27 +319,18 @@ pub(crate) fn verify_absence(
 fn verify_gap(
     tree: &impl ReadableTable<&'static [u8], &'static [u8]>,
     seal: Seal,
-    before: Option<&[u8]>,
-    after: Option<&[u8]>,
+    beside: [Option<&[u8]>; 2],
 ) -> Result<()> {
-    if let (Some(before), Some(after)) = (before, after)
-        && are_of_one_leaf(before, after)
-    {
+    let [before, after] = beside;
+    if before.zip(after).is_some_and(|(before, after)| are_of_one_leaf(before, after)) {
         return Ok(());
     }
-    for (key, is_before) in [(before, true), (after, false)] {
-        let Some(key) = key else { continue };
-        let mut cursor = if is_before {
-            tree.upper_bound(Bound::Included(key))?
-        } else {
-            tree.lower_bound(Bound::Included(key))?
-        };
-        let beside = [(cursor.peek_prev()?, before), (cursor.peek_next()?, after)];
-        let is_same = |(found, expected): &(Option<(Guard<'_>, Guard<'_>)>, Option<&[u8]>)| {
-            found.as_ref().map(|(key, _)| key.value()) == *expected
-        };
-        if !beside.iter().all(is_same) {
-            return Err(out_of_order(seal, key));
+    let behind_before = before.map(|key| tree.upper_bound(Bound::Included(key)));
+    let ahead_of_after = after.map(|key| tree.lower_bound(Bound::Included(key)));
+    for cursor in [behind_before, ahead_of_after].into_iter().flatten() {
+        let mut cursor = cursor?;
+        if keys_of(&[cursor.peek_prev()?, cursor.peek_next()?]) != beside {
+            return Err(out_of_order(seal, before.or(after).unwrap_or_default()));
         }
     }
     Ok(())
@@ -347,4 +344,40 @@ fn are_of_one_leaf(before: &[u8], after: &[u8]) -> bool {
 
 pub(crate) fn out_of_order(seal: Seal, key: &[u8]) -> Error {
     Error::corrupt(seal.table(), Some(key), "the keys are out of order")
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::{Database, ReadableDatabase, TableDefinition};
+
+    use super::*;
+
+    /// Should the B-tree lay its leaves out in another way, every look-up that finds nothing would take three walks.
+    #[test]
+    fn nearly_all_keys_are_known_to_be_of_one_leaf_with_the_next() -> std::result::Result<(), redb::Error> {
+        const KEYS: usize = 10_000;
+        let table = TableDefinition::<&[u8], &[u8]>::new("t");
+        let database = Database::builder().create_with_backend(redb::backends::InMemoryBackend::new())?;
+        let writing = database.begin_write()?;
+        {
+            let mut tree = writing.open_table(table)?;
+            for i in 0..KEYS {
+                tree.insert(format!("{i:09}").as_bytes(), &[0; 30][..])?;
+            }
+        }
+        writing.commit()?;
+        let tree = database.begin_read()?.open_table(table)?;
+        let mut cursor = tree.lower_bound(Bound::<&[u8]>::Unbounded)?;
+        let (mut pairs, mut edges) = (0, 0);
+        while cursor.next()?.is_some() {
+            if let [Some(before), Some(after)] = keys_of(&[cursor.peek_prev()?, cursor.peek_next()?]) {
+                pairs += 1;
+                edges += usize::from(!are_of_one_leaf(before, after));
+            }
+        }
+        assert_eq!(pairs, KEYS - 1);
+        // A leaf has room for some seventy of them.
+        assert!((KEYS / 100..KEYS / 30).contains(&edges), "{edges} edges of leaves");
+        Ok(())
+    }
 }
