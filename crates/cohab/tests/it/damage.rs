@@ -206,51 +206,69 @@ fn whatever_page_is_damaged_opening_a_store_that_was_not_closed_comes_to_an_end(
     Ok(())
 }
 
+/// The key of a store with two levels of branches.
+fn long(i: u32) -> String {
+    format!("{i:0>150}")
+}
+
+/// How many of them there are.
+const LONG_KEYS: u32 = 400;
+
+/// Fills a store with long keys and returns its file's bytes.
+fn with_branches(scratch: &Scratch) -> Result<Vec<u8>> {
+    let store = scratch.with_namespace();
+    store.write(|tx| (0..LONG_KEYS).try_for_each(|i| tx.put("n", long(i), value(i))))?;
+    store.compact()?;
+    drop(store);
+    Ok(fs::read(scratch.path().join("store.redb")).expect("can be read"))
+}
+
+/// The pages of branches, which begin with a 2, with their numbers.
+fn branches(file: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    file.chunks(4096).enumerate().filter(|(_, page)| page[0] == 2)
+}
+
+/// Reads every key, and the first entry of the ranges from it on in both directions: each is right or an error. Returns the
+/// keys that cannot be read.
+fn unreadable(n: &cohab::NamespaceView<'_>, damage: &str) -> Vec<u32> {
+    (0..LONG_KEYS)
+        .filter(|&i| {
+            let ahead = n.range(long(i)..).and_then(|mut range| range.next().transpose());
+            let back = n.reverse(..=long(i)).and_then(|mut range| range.next().transpose());
+            for first in [ahead, back].into_iter().flatten() {
+                let first = first.expect("there are keys to both sides");
+                assert_eq!(first.key(), long(i).as_bytes(), "{damage}: range at {i}");
+            }
+            let found = n.get(long(i)).inspect(|found| {
+                assert_eq!(found.as_deref(), Some(&value(i)[..]), "{damage}: key {i}");
+            });
+            found.is_err_and(|error| error.kind() == Kind::Corrupt)
+        })
+        .collect()
+}
+
 /// A bit of a page's number in a branch was flipped, so that it led to another leaf, all of whose keys came before the gap, or
 /// all behind it. The keys of the leaf that belonged there were said to be absent, and ranges began behind them.
 #[test]
 fn a_branch_that_leads_to_another_leaf_hides_no_key() -> Result<()> {
     let scratch = Scratch::new();
-    let store = scratch.with_namespace();
-    let long = |i: u32| format!("{i:0>150}");
-    store.write(|tx| (0..400).try_for_each(|i| tx.put("n", long(i), value(i))))?;
-    store.compact()?;
-    drop(store);
-    let data = scratch.path().join("store.redb");
-    let good = fs::read(&data).expect("can be read");
-    // A page of branches begins with a 2 and the number of its keys; eight bytes later come a checksum of sixteen bytes for each
-    // child, and then the children's numbers.
-    let branches = good.chunks(4096).enumerate().filter(|(_, page)| page[0] == 2);
-    let children = branches.flat_map(|(number, page)| {
+    let good = with_branches(&scratch)?;
+    // The number of keys, and eight bytes later a checksum of sixteen bytes for each child, and then the children's numbers.
+    let children = branches(&good).flat_map(|(number, page)| {
         let children = usize::from(u16::from_le_bytes([page[2], page[3]])) + 1;
         (0..children).map(move |child| number * 4096 + 8 + 16 * children + 8 * child)
     });
-    let (mut led_astray, mut looked) = (0, 0);
+    let mut led_astray = 0;
     for (at, bit) in children.flat_map(|at| (0..6).map(move |bit| (at, bit))).step_by(3) {
         let mut bytes = good.clone();
         bytes[at] ^= 1 << bit;
-        fs::write(&data, &bytes).expect("can be written");
+        fs::write(scratch.path().join("store.redb"), &bytes).expect("can be written");
         let reader = Store::options().role(Role::Reader).register(false).open(scratch.path());
         let Ok(snapshot) = reader.and_then(|reader| reader.snapshot()) else { continue };
         let Ok(n) = snapshot.namespace("n") else { continue };
-        for i in 0..400 {
-            looked += 1;
-            match n.get(long(i)) {
-                Ok(found) => {
-                    assert_eq!(found.as_deref(), Some(&value(i)[..]), "byte {at}, bit {bit}: key {i}");
-                }
-                Err(error) => led_astray += u32::from(error.kind() == Kind::Corrupt),
-            }
-            let ahead = n.range(long(i)..).and_then(|mut range| range.next().transpose());
-            let back = n.reverse(..=long(i)).and_then(|mut range| range.next().transpose());
-            for first in [ahead, back].into_iter().flatten() {
-                let first = first.expect("there are keys to both sides");
-                assert_eq!(first.key(), long(i).as_bytes(), "byte {at}, bit {bit}: range at {i}");
-            }
-        }
+        led_astray += unreadable(&n, &format!("byte {at}, bit {bit}")).len();
     }
-    assert!(led_astray > 100, "{led_astray} of {looked} look-ups were led astray");
-    fs::write(&data, good).expect("can be written");
+    assert!(led_astray > 100, "{led_astray} look-ups were led astray");
     Ok(())
 }
 
@@ -260,16 +278,9 @@ fn a_branch_that_leads_to_another_leaf_hides_no_key() -> Result<()> {
 #[test]
 fn a_damaged_branch_is_found_by_a_verification_and_hides_no_key_from_a_deletion() -> Result<()> {
     let scratch = Scratch::new();
-    let store = scratch.with_namespace();
-    let long = |i: u32| format!("{i:0>150}");
-    store.write(|tx| (0..400).try_for_each(|i| tx.put("n", long(i), value(i))))?;
-    store.compact()?;
-    drop(store);
-    let data = scratch.path().join("store.redb");
-    let good = fs::read(&data).expect("can be read");
-    // A page of branches begins with a 2, and holds keys as they are.
-    let branches = good.chunks(4096).enumerate().filter(|(_, page)| page[0] == 2);
-    let digits = branches.flat_map(|(number, page)| {
+    let good = with_branches(&scratch)?;
+    // A branch holds keys as they are.
+    let digits = branches(&good).flat_map(|(number, page)| {
         let keys = page.windows(140).enumerate().filter(|(_, piece)| piece.iter().all(|byte| *byte == b'0'));
         keys.filter(|(at, _)| page.get(at + 140) != Some(&b'0')).map(move |(at, _)| number * 4096 + at + 141)
     });
@@ -277,19 +288,11 @@ fn a_damaged_branch_is_found_by_a_verification_and_hides_no_key_from_a_deletion(
     for at in digits.take(40) {
         let mut bytes = good.clone();
         bytes[at] ^= 1;
-        fs::write(&data, &bytes).expect("can be written");
+        fs::write(scratch.path().join("store.redb"), &bytes).expect("can be written");
         let reader = Store::options().role(Role::Reader).register(false).open(scratch.path())?;
         let snapshot = reader.snapshot()?;
-        let n = snapshot.namespace("n")?;
-        // Nor does a range begin before its start.
-        for i in 0..400 {
-            let ahead = n.range(long(i)..).and_then(|mut range| range.next().transpose());
-            let back = n.reverse(..=long(i)).and_then(|mut range| range.next().transpose());
-            for first in [ahead, back].into_iter().flatten() {
-                assert_eq!(first.expect("is there").key(), long(i).as_bytes(), "byte {at}: range at {i}");
-            }
-        }
-        let Some(lost) = (0..400).find(|i| n.get(long(*i)).is_err()) else { continue };
+        let lost = unreadable(&snapshot.namespace("n")?, &format!("byte {at}"));
+        let Some(&lost) = lost.first() else { continue };
         led_astray += 1;
         assert!(!snapshot.verify(|_| ())?.is_sound(), "byte {at}: key {lost} cannot be read");
         drop(snapshot);
