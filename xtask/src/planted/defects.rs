@@ -24,8 +24,6 @@ impl Defect {
 
 /// The session that does everything once, at some of its points, and then others.
 const CRASH: &[&str] = &["crash", "--smoke"];
-/// The same, for what shows only after the log was trimmed, which it is late in the session.
-const CRASH_LATE: &[&str] = &["crash", "--smoke", "--jobs", "2"];
 /// Sessions with a reader beside them: what it meets is decided by the machine as well.
 const CRASH_BESIDE: &[&str] = &["crash", "--random-only", "--seed", "14", "--images", "40000"];
 const FLIPS: &[&str] = &["flips", "--flips", "20", "--file", "store.redb"];
@@ -42,7 +40,7 @@ const SIGNALS: &[&str] = &["faults", "--scenario", "open", "--kind", "eintr"];
 
 /// Whether a run takes seconds when there is something to be caught, so that the gate has time for it.
 pub(super) fn is_fast(rig: &[&str]) -> bool {
-    ![CRASH_LATE, CRASH_BESIDE, FLIPS_MANY, KILL_MANY].contains(&rig)
+    ![CRASH_BESIDE, FLIPS_MANY, KILL_MANY].contains(&rig)
 }
 
 /// What a read says that is not of its version.
@@ -68,7 +66,7 @@ pub(super) const ALL: &[Defect] = &[
     Defect::new("OverwrittenStaysCounted", CRASH, &["is not sound", "with digest", "it should hold"]),
     Defect::new("FollowerPositionApart", CRASH, &["it does not hold what its source did"]),
     Defect::new("PluginCursorApart", KILL, &["which is not due", ": the effect of"]),
-    Defect::new("TrimIgnoresPins", CRASH_LATE, &["does not keep version"]),
+    Defect::new("TrimIgnoresPins", CRASH, &["does not keep version"]),
     Defect::new("UndoFromLastImage", KILL, &["was read as"]),
     // Who may write.
     Defect::new("FenceUnchecked", KILL_MANY, &["had begun", "another writer had taken over"]),
@@ -83,6 +81,6 @@ pub(super) const ALL: &[Defect] = &[
     Defect::new("HorizonMovesFirst", KILL_MANY, MISREAD),
     Defect::new("StaleFillAccepted", KILL, MISREAD),
     Defect::new("SnapshotReadsNewer", KILL, MISREAD),
-    Defect::new("LagUnsaid", CRASH_LATE, &["without a word"]),
+    Defect::new("LagUnsaid", CRASH, &["without a word"]),
     Defect::new("ChainUncompared", CRASH, &["goes on with a store that was put back"]),
 ];
