@@ -1,5 +1,6 @@
 //! A copy of a snapshot in a file of its own.
 
+use std::io;
 use std::path::Path;
 
 use crate::engine::Engine;
@@ -70,7 +71,13 @@ fn close_properly(path: &Path, options: &Options) -> Result<()> {
     match look() {
         Err(Error::NeedsRecovery(_)) => {
             Engine::open(path, options.clone())?.close()?;
-            look()
+            match look() {
+                Err(Error::NeedsRecovery(_)) => {
+                    let reason = io::Error::other("the last write was refused, as on a full disk");
+                    Err(Error::io(format!("closing {}", path.display()), reason))
+                }
+                other => other,
+            }
         }
         other => other,
     }
