@@ -121,8 +121,10 @@ impl Ledger {
                 Report::Failed { kind, message } => {
                     // A process that is cut off says so, and with a kind that fits.
                     let fits = ["io", "commit_unknown", "poisoned", "corrupt", "timed_out", "busy", "fenced"];
+                    // The plugin is a sound one, so nothing but a refusal keeps it from being taken into service.
+                    let is_unreadable = kind == "plugin" && message.contains("(os error ");
                     ensure!(
-                        fits.contains(&&*kind),
+                        fits.contains(&&*kind) || is_unreadable,
                         "a process failed otherwise than it may: {kind}: {message}"
                     );
                 }
