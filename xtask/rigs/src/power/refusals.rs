@@ -365,7 +365,7 @@ pub(crate) fn print(all: &[(&str, Endings)], time: Duration) {
 impl Endings {
     /// Takes an errand's end into account, and looks at what it has left.
     fn take(&mut self, ended: Ended, what: &str) -> anyhow::Result<()> {
-        let Ended { status, reports, stderr, place } = ended;
+        let Ended { status, mut reports, stderr, place } = ended;
         self.runs += 1;
         let stage = reports.iter().rev().find_map(|report| match report {
             Report::Stage(stage) => Some(stage.clone()),
@@ -376,11 +376,20 @@ impl Endings {
             _ => None,
         });
         if let Some(signal) = status.signal() {
-            // The allocator's own way to say that there is no memory.
-            let is_for_memory =
-                what == "mmap" && signal == libc::SIGABRT && stderr.contains("memory allocation");
-            ensure!(is_for_memory, "it was ended by signal {signal}: {}", stderr.trim());
-            self.out_of_memory += 1;
+            // The allocator's own way to say that there is no memory, and the standard library's in a thread that begins.
+            let is_for_memory = signal == libc::SIGABRT
+                && (stderr.contains("memory allocation") || stderr.contains("fatal runtime error"));
+            // The dynamic linker's way.
+            let is_not_loaded = signal == libc::SIGSEGV && reports.is_empty();
+            ensure!(
+                what == "mmap" && (is_for_memory || is_not_loaded),
+                "it was ended by signal {signal}: {}",
+                stderr.trim()
+            );
+            *if is_for_memory { &mut self.out_of_memory } else { &mut self.not_begun } += 1;
+            // The standard library panics for it, where a thread has no stack for its signals.
+            reports
+                .retain(|report| !matches!(report, Report::Panicked(why) if why.contains("(os error 12)")));
         } else if status.success() {
             match failed {
                 None => self.done += 1,
