@@ -20,7 +20,7 @@ use anyhow::{Context, Result, ensure};
 use self::build::Built;
 use self::execute::{Corpus, Run};
 use self::report::Report;
-use crate::workspace::Workspace;
+use crate::workspace::{Profile, Workspace};
 
 /// The manifest of the fuzz targets, which are a workspace of their own because they are compiled unlike all else.
 pub(crate) const MANIFEST: &str = "fuzz/Cargo.toml";
@@ -68,7 +68,7 @@ pub(crate) struct Arguments {
 
 /// Builds the targets and does with them what was asked for.
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    let built = build::build(workspace, &arguments.target, arguments.no_sanitizer)?;
+    let built = build::build(workspace, &arguments.target, arguments.no_sanitizer, Profile::Release)?;
     let jobs = arguments.jobs.map_or_else(processors, NonZero::get);
     if arguments.smoke {
         return run_all(workspace, &built, jobs, |_| smoke_run());
@@ -98,7 +98,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
 
 /// Builds the targets and runs all of them as the gate does.
 pub(crate) fn smoke(workspace: &Workspace) -> Result<()> {
-    let built = build::build(workspace, &[], false)?;
+    let built = build::build(workspace, &[], false, Profile::Dev)?;
     run_all(workspace, &built, processors(), |_| smoke_run())
 }
 

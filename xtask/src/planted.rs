@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 use self::defects::{ALL, Defect, LIMIT};
 use crate::rigs;
-use crate::workspace::{self, Workspace};
+use crate::workspace::{self, Profile, Workspace};
 
 /// How often to look whether a rig has ended.
 const LOOK: Duration = Duration::from_millis(10);
@@ -41,11 +41,14 @@ pub(crate) struct Arguments {
 /// Plants one defect after the other, and fails unless each is caught.
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let wanted = wanted(arguments)?;
-    let rigs = Rigs::build(workspace)?;
+    plant(&wanted, arguments, &Rigs::build(workspace, Profile::Release)?)
+}
+
+fn plant(wanted: &[Defect], arguments: &Arguments, rigs: &Rigs) -> Result<()> {
     let begin = Instant::now();
     println!("{:24} {:7} {:>8}  what the rig said", "defect", "rig", "after");
     let mut missed = Vec::new();
-    for defect in &wanted {
+    for defect in wanted {
         let ran = rigs.run(Some(defect.name), defect.rig)?;
         let (is_caught, said) = judge(defect, &ran);
         tell(defect.name, defect.rig, &ran, said);
@@ -77,7 +80,10 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
 
 /// Plants those that are caught within seconds; that the rigs find nothing else, their own runs have shown by then.
 pub(crate) fn smoke(workspace: &Workspace) -> Result<()> {
-    run(workspace, &Arguments { smoke: true, only: Vec::new(), no_control: true })
+    // What the rigs' own step has built.
+    let rigs = Rigs::build(workspace, Profile::Dev)?;
+    let arguments = Arguments { smoke: true, only: Vec::new(), no_control: true };
+    plant(&wanted(&arguments)?, &arguments, &rigs)
 }
 
 fn wanted(arguments: &Arguments) -> Result<Vec<Defect>> {
@@ -135,13 +141,13 @@ struct Rigs {
 
 impl Rigs {
     /// Builds it, beside the one without.
-    fn build(workspace: &Workspace) -> Result<Self> {
+    fn build(workspace: &Workspace, profile: Profile) -> Result<Self> {
         let manifest = workspace.path(rigs::MANIFEST);
         let mut cargo = workspace.cargo("build");
-        cargo.args(["--release", "--quiet", "--features", "planted", "--manifest-path"]);
-        workspace::run(cargo.arg(&manifest))?;
+        cargo.args(["--quiet", "--features", "planted", "--manifest-path"]).arg(&manifest);
+        workspace::run(profile.apply(&mut cargo))?;
         let target = workspace.metadata(&manifest)?.target_directory;
-        let (built, own) = (target.join("release/cohab-rigs"), target.join("planted"));
+        let (built, own) = (target.join(profile.directory()).join("cohab-rigs"), target.join("planted"));
         fs::create_dir_all(&own)?;
         // Whoever runs a rig meanwhile builds the one without in its place.
         let program = own.join("cohab-rigs");

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::workspace::{self, Workspace};
+use crate::workspace::{self, Profile, Workspace};
 
 /// The manifest of the rigs.
 pub(crate) const MANIFEST: &str = "xtask/rigs/Cargo.toml";
@@ -28,16 +28,16 @@ const SMOKED_WITH: [&str; 2] = ["--features", "planted"];
 
 /// Builds the rigs and runs one.
 pub(crate) fn run(workspace: &Workspace, rig: &str, arguments: &Arguments) -> Result<()> {
-    let mut command = command(workspace, "run")?;
+    let mut command = command(workspace, "run", Profile::Release)?;
     workspace::run(command.args(["--quiet", "--"]).arg(rig).args(&arguments.arguments))
 }
 
 /// Tests the rigs themselves, and runs each of them briefly. One that finds something does not keep the others from running.
 pub(crate) fn smoke(workspace: &Workspace) -> Result<()> {
-    workspace::run(command(workspace, "test")?.args(SMOKED_WITH))?;
+    workspace::run(command(workspace, "test", Profile::Dev)?.args(SMOKED_WITH))?;
     let mut failed = Vec::new();
     for rig in SMOKED {
-        let mut command = command(workspace, "run")?;
+        let mut command = command(workspace, "run", Profile::Dev)?;
         let ran = workspace::run(command.args(SMOKED_WITH).args(["--quiet", "--", rig, "--smoke"]));
         failed.extend(ran.is_err().then_some(rig));
     }
@@ -45,10 +45,10 @@ pub(crate) fn smoke(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-fn command(workspace: &Workspace, subcommand: &str) -> Result<Command> {
+fn command(workspace: &Workspace, subcommand: &str, profile: Profile) -> Result<Command> {
     let mut command = workspace.cargo(subcommand);
     // Files among the arguments are meant from where the user stands.
     command.current_dir(env::current_dir().context("the current directory is gone")?);
-    command.args(["--release", "--manifest-path"]).arg(workspace.path(MANIFEST));
+    profile.apply(&mut command).arg("--manifest-path").arg(workspace.path(MANIFEST));
     Ok(command)
 }

@@ -86,6 +86,33 @@ pub(crate) struct Target {
     pub(crate) required_features: Vec<String>,
 }
 
+/// How well a program is compiled that is run for as long as somebody asks, or briefly by the gate.
+#[derive(Clone, Copy)]
+pub(crate) enum Profile {
+    /// As what is released is.
+    Release,
+    /// As the tests are. What they depend on is there by then, and a run of seconds ends no sooner for more than that.
+    Dev,
+}
+
+impl Profile {
+    /// Has cargo compile like this.
+    pub(crate) fn apply(self, cargo: &mut Command) -> &mut Command {
+        match self {
+            Self::Release => cargo.arg("--release"),
+            Self::Dev => cargo,
+        }
+    }
+
+    /// Where in the target directory the programs are then.
+    pub(crate) fn directory(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Dev => "debug",
+        }
+    }
+}
+
 /// Runs a command and fails if it does.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     announce(command);

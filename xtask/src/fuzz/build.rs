@@ -7,7 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 
 use super::MANIFEST;
-use crate::workspace::{self, Workspace};
+use crate::workspace::{self, Profile, Workspace};
 
 /// Counts what is executed, which is how libFuzzer finds its way. Comparisons are not shown to it as `cargo fuzz` has
 /// them: the corpora know the words of each format, and without it a store does half as much again in the same time.
@@ -48,7 +48,12 @@ pub(super) struct Built {
 }
 
 /// Builds these targets, or all if none is named.
-pub(super) fn build(workspace: &Workspace, wanted: &[String], is_plain: bool) -> Result<Built> {
+pub(super) fn build(
+    workspace: &Workspace,
+    wanted: &[String],
+    is_plain: bool,
+    profile: Profile,
+) -> Result<Built> {
     let metadata = workspace.metadata(&workspace.path(MANIFEST))?;
     let all = || metadata.packages.iter().flat_map(|package| package.targets_of("bin"));
     if let Some(unknown) = wanted.iter().find(|name| all().all(|target| target.name != **name)) {
@@ -74,7 +79,7 @@ pub(super) fn build(workspace: &Workspace, wanted: &[String], is_plain: bool) ->
     }
     let mut command = workspace.cargo("build");
     // A target that is named keeps the flags away from build scripts and procedural macros.
-    command.args(["--release", "--manifest-path", MANIFEST, "--target", &host]);
+    profile.apply(&mut command).args(["--manifest-path", MANIFEST, "--target", &host]);
     command.arg("--target-dir").arg(&target_directory);
     for target in &targets {
         command.args(["--bin", target]);
@@ -86,7 +91,7 @@ pub(super) fn build(workspace: &Workspace, wanted: &[String], is_plain: bool) ->
     Ok(Built {
         targets,
         sanitizer,
-        programs: target_directory.join(&host).join("release"),
+        programs: target_directory.join(&host).join(profile.directory()),
         corpora: metadata.target_directory.join("corpus"),
     })
 }
