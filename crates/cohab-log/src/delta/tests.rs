@@ -261,7 +261,11 @@ fn the_largest_entry_fits_behind_a_block_that_is_almost_full() {
     let almost = &value[..LOG_CHUNK_BYTES - 5 - encode(&namespace(1, true)).len() - 1];
     let first = Piece::Put { key: b"", value: almost };
     assert_eq!(encode(&namespace(1, true)).len() + encode(&first).len(), LOG_CHUNK_BYTES - 1);
-    let pieces = [namespace(1, true), first, Piece::Put { key: &key, value: &value }, put(b"\x02")];
+    let largest = Piece::Put { key: &key, value: &value };
+    // The longest block that is ever written, and hardly a longer one is read.
+    let longest = LOG_CHUNK_BYTES - 1 + encode(&largest).len();
+    assert!((longest..longest + 64).contains(&BLOCK_BYTES_MAX), "{longest} and {BLOCK_BYTES_MAX}");
+    let pieces = [namespace(1, true), first, largest, put(b"\x02")];
     survives(&header(DeltaKind::Coalesced, 3, 5), &pieces).expect("survives");
 }
 
