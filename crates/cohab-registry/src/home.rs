@@ -1,7 +1,7 @@
 //! Where an application keeps its files.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use etcetera::BaseStrategy;
 
@@ -267,7 +267,11 @@ impl Place {
         let mut builder = fs::DirBuilder::new();
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        let created = builder.recursive(true).create(&self.base);
+        let created = builder.recursive(true).create(&self.base).or_else(|error| match error.kind() {
+            // What cannot be examined is said to be in the way.
+            io::ErrorKind::AlreadyExists if fs::metadata(&self.base)?.is_dir() => Ok(()),
+            _ => Err(error),
+        });
         created.map_err(|error| Error::io("creating", &self.base, error))?;
         self.each_dir(|dir| Ok(cohab_fs::create_dir(dir).map(drop)?))
     }

@@ -106,6 +106,16 @@ fn directories_are_private_and_links_only_the_platforms() -> Result<()> {
     Ok(())
 }
 
+/// It said that the base exists, which nobody doubted.
+#[test]
+fn a_base_that_cannot_be_examined_is_reported_with_the_reason() {
+    let scratch = Scratch::new();
+    symlink(scratch.file("base"), scratch.file("base")).expect("can be made");
+    let error = Home::for_app("shop").under(scratch.file("base")).create().expect_err("leads nowhere");
+    let reason = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    assert!(format!("{error}: {reason}").contains("symbolic links"), "{error}: {reason}");
+}
+
 /// Creates a home by the conventions of the platform, in the environment that the parent made.
 #[test]
 fn child_creates_a_home() -> Result<()> {
