@@ -53,7 +53,8 @@ impl Registry {
         // Also where there is no lock, so that a registrant of that id does not come between.
         cohab_fs::create_dir(&self.places.instances())?;
         let Some(claim) = Claim::take(&path)? else { return Ok(None) };
-        let record = Record::read(&self.places.record(id));
+        // One that cannot be read goes as well.
+        let record = Record::read(&self.places.record(id)).unwrap_or_else(|_| Some(Record::default()));
         let has_temp = self.places.temp(id).symlink_metadata().is_ok();
         // A lock alone was left by a registrant that did not get further, or is about to try again.
         let left = (record.is_some() || has_temp).then(|| Instance {

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::CacheRecord;
+use crate::{CacheRecord, Error, Result};
 
 /// The schema that this software writes.
 const SCHEMA: u32 = 1;
@@ -79,17 +79,18 @@ impl Record {
         serde_json::to_vec(self).expect("plain fields always serialize")
     }
 
-    /// Reads the record at a path; `None` if there is no such file, an empty record if it cannot be understood.
-    pub(crate) fn read(path: &Path) -> Option<Self> {
+    /// Reads the record at a path; `None` if there is no such file, an empty record if it is not one that can be understood.
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>> {
         let file = match cohab_fs::open(path, Access::Read) {
             Ok(file) => file,
-            Err(cohab_fs::Error::NotFound(_)) => return None,
-            Err(_) => return Some(Self::default()),
+            Err(cohab_fs::Error::NotFound(_)) => return Ok(None),
+            Err(cohab_fs::Error::Untrusted { .. }) => return Ok(Some(Self::default())),
+            Err(error) => return Err(error.into()),
         };
         let mut bytes = Vec::new();
         let read = file.take(BYTES_MAX + 1).read_to_end(&mut bytes);
-        let is_whole = read.is_ok_and(|read| read as u64 <= BYTES_MAX);
-        Some(if is_whole { Self::from_json(&bytes) } else { Self::default() })
+        let read = read.map_err(|error| Error::io("reading", path, error))?;
+        Ok(Some(if read as u64 <= BYTES_MAX { Self::from_json(&bytes) } else { Self::default() }))
     }
 
     /// Takes what it understands, field by field: a later schema may have given some another shape.

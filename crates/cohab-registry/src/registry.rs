@@ -46,7 +46,11 @@ impl Registry {
 
     /// Returns the live instances, oldest first.
     ///
-    /// The answer may be out of date when it arrives.
+    /// The answer may be out of date when it arrives. A record that is none is shown as an empty one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] and [`Error::File`] if the system does not let locks and records be read.
     pub fn list(&self) -> Result<Vec<Instance>> {
         self.live()?.into_iter().filter_map(|id| self.instance(id).transpose()).collect()
     }
@@ -92,7 +96,7 @@ impl Registry {
     pub(crate) fn instance(&self, id: InstanceId) -> Result<Option<Instance>> {
         let path = self.places.record(id);
         for _ in 0..RECORD_AWAITED.0 {
-            if let Some(record) = Record::read(&path) {
+            if let Some(record) = Record::read(&path)? {
                 return Ok(Some(Instance::new(id, record)));
             }
             if self.look(id)? != Some(Life::Live) {
@@ -103,9 +107,9 @@ impl Registry {
         Ok(Some(Instance::new(id, Record::default())))
     }
 
-    /// Shows a dead instance as it was; its process id may be another's by now.
+    /// Shows a dead instance as it was, as far as that can be read; its process id may be another's by now.
     pub(crate) fn dead_instance(&self, id: InstanceId) -> Instance {
-        let record = Record::read(&self.places.record(id)).unwrap_or_default();
+        let record = Record::read(&self.places.record(id)).ok().flatten().unwrap_or_default();
         Instance { id, record, is_stopped: false }
     }
 
