@@ -111,3 +111,32 @@ fn a_long_record_is_cut_into_chunks() {
     assert_eq!(chunks.len(), 9);
     assert!(chunks.values().all(|chunk| chunk.len() <= LOG_CHUNK_BYTES + 2000));
 }
+
+#[test]
+fn what_is_noted_besides_changes_reads_back_in_its_place() {
+    let (namespace, begin) = (NamespaceId::new(5), head("besides"));
+    let mut after = Contents::EMPTY;
+    after.add(b"k", b"v");
+    let summary = Summary { namespace, before: Contents::EMPTY, after };
+    let mut record = RecordWriter::begin(&begin);
+    record.metadata(namespace, None, Some(b"made"));
+    record.metadata(namespace, Some(b"made"), None);
+    record.unrecorded(namespace, 3);
+    record.summary(summary);
+    let mut chunks = Vec::new();
+    let Ok(_) = record.finish(|_, chunk| {
+        chunks.extend_from_slice(chunk);
+        Ok::<_, Infallible>(())
+    });
+    let read: Result<Vec<_>, _> = items(&chunks).collect();
+    let made = Some(serde_bytes::Bytes::new(b"made"));
+    let written = [
+        Item::Begin(begin),
+        Item::Metadata { namespace, before: None, after: made },
+        Item::Metadata { namespace, before: made, after: None },
+        Item::Unrecorded { namespace, changes: 3 },
+        Item::Summary(summary),
+        Item::End { changes: 0 },
+    ];
+    assert_eq!(read.as_deref(), Ok(&written[..]));
+}
