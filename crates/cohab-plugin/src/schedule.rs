@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use cohab_core::Timestamp;
 use cronexpr::{Crontab, FallbackTimezoneOption, MakeTimestamp, ParseOptions};
+use jiff::fmt::temporal::DateTimeParser;
+use jiff::tz::{Offset, TimeZone};
 
 /// The shortest time between two runs.
 const EVERY_MIN: Duration = Duration::from_millis(100);
@@ -22,8 +24,8 @@ const CALENDAR_END: u64 = 250_000_000_000 * MICROS;
 /// For how long the next date of a cron expression is searched at a time. It does not look further itself.
 const CALENDAR_STEP: u64 = 4 * 365 * 86_400 * MICROS;
 
-/// How often: the calendar repeats after 28 years, or 40 around a year like 2100, which has no February 29.
-const CALENDAR_STEPS: u32 = 12;
+/// For how long in all: the calendar repeats after 28 years, or 40 around a year like 2100, which has no February 29.
+const CALENDAR_REPEATS: u64 = 12 * CALENDAR_STEP;
 
 const MICROS: u64 = 1_000_000;
 
@@ -37,7 +39,13 @@ pub struct Schedule {
 #[derive(Clone)]
 enum Kind {
     Every(Duration),
-    Cron(Arc<Crontab>),
+    Cron(Arc<Cron>),
+}
+
+/// A cron expression, which names times of a clock without offset, and the zone whose clock is meant.
+struct Cron {
+    fields: Crontab,
+    zone: TimeZone,
 }
 
 /// A text that is not a [`Schedule`].
@@ -67,15 +75,24 @@ impl Schedule {
         }
         let mut options = ParseOptions::default();
         options.fallback_timezone_option = FallbackTimezoneOption::UTC;
-        let crontab = cronexpr::parse_crontab_with(text, options).map_err(|error| {
-            // The first lines show the expression.
-            let error = error.to_string();
-            refuse(error.lines().last().unwrap_or_default().trim_start_matches([' ', '^']))
+        let parse = |text: &str| {
+            cronexpr::parse_crontab_with(text, options).map_err(|error| {
+                // The first lines show the expression.
+                let error = error.to_string();
+                refuse(error.lines().last().unwrap_or_default().trim_start_matches([' ', '^']))
+            })
+        };
+        parse(text)?;
+        let mut fields: Vec<_> = text.split_ascii_whitespace().collect();
+        let zone = fields.get(5).map_or(Ok(TimeZone::UTC), |zone| {
+            DateTimeParser::new().parse_time_zone(zone).map_err(|error| refuse(&error.to_string()))
         })?;
-        if next_of(&crontab, 0).is_none() {
+        fields.truncate(5);
+        let cron = Cron { fields: parse(&fields.join(" "))?, zone };
+        if cron.next_after(0).is_none() {
             return Err(refuse("no date is ever like that"));
         }
-        Ok(Self { text: text.into(), kind: Kind::Cron(Arc::new(crontab)) })
+        Ok(Self { text: text.into(), kind: Kind::Cron(Arc::new(cron)) })
     }
 
     /// Returns when it is due next, if it was last due, or last ran, at `last`. What is not after `now` is due at once.
@@ -90,8 +107,8 @@ impl Schedule {
                 let missed = (now - last) / period;
                 last.saturating_add(period.saturating_mul(missed.max(1)))
             }
-            Kind::Cron(crontab) => match next_of(crontab, last) {
-                Some(first) if first <= now => latest_of(crontab, first, now),
+            Kind::Cron(cron) => match cron.next_after(last) {
+                Some(first) if first <= now => cron.latest_until(first, now),
                 Some(first) => first,
                 None => u64::MAX,
             },
@@ -100,27 +117,62 @@ impl Schedule {
     }
 }
 
-/// The first time after `after` that an expression names.
-fn next_of(crontab: &Crontab, after: u64) -> Option<u64> {
-    (0..CALENDAR_STEPS).find_map(|step| {
-        let from = after.checked_add(u64::from(step) * CALENDAR_STEP).filter(|from| *from < CALENDAR_END)?;
-        let from = MakeTimestamp::from_microsecond(i64::try_from(from).ok()?).ok()?;
-        u64::try_from(crontab.find_next(from).ok()?.timestamp().as_microsecond()).ok()
-    })
+impl Cron {
+    /// The first time after `after` that it names, in microseconds since 1970.
+    ///
+    /// Between two changes of the zone's offset its clock goes evenly, so that the search is one in UTC. cronexpr itself searches
+    /// by the zone's clock, and where that is put back from one day to the day before it goes round for ever.
+    fn next_after(&self, after: u64) -> Option<u64> {
+        let limit = after.saturating_add(CALENDAR_REPEATS).min(CALENDAR_END);
+        let begin = timestamp(after)?;
+        let mut changes = self.zone.following(begin);
+        let (mut after, mut offset) = (after, self.zone.to_offset(begin));
+        while after < limit {
+            let change = changes.next();
+            let changed_at = change.as_ref().and_then(|change| micros(change.timestamp()));
+            let end = changed_at.unwrap_or(limit);
+            let next = (after..end)
+                .step_by(usize::try_from(CALENDAR_STEP).unwrap_or(usize::MAX))
+                .find_map(|from| self.next_at(from, offset));
+            if let Some(next) = next.filter(|next| *next < end) {
+                return Some(next);
+            }
+            // Nothing is skipped that is named for the very moment.
+            (after, offset) = (end.saturating_sub(1), change?.offset());
+        }
+        None
+    }
+
+    /// The first time after `after` that it names within four years, on a clock that goes evenly.
+    fn next_at(&self, after: u64, offset: Offset) -> Option<u64> {
+        let offset = jiff::SignedDuration::from_secs(offset.seconds().into());
+        let local = timestamp(after)?.checked_add(offset).ok()?;
+        let local = MakeTimestamp::from_microsecond(local.as_microsecond()).ok()?;
+        let next = self.fields.find_next(local).ok()?.timestamp();
+        micros(next.checked_sub(offset).ok()?)
+    }
+
+    /// The last time up to `now` that it names, given one that is not after it.
+    fn latest_until(&self, first: u64, now: u64) -> u64 {
+        // After `known` there may be others up to now, after `end` there are none.
+        let (mut known, mut end) = (first, now);
+        while end > known {
+            let middle = known + (end - known) / 2;
+            match self.next_after(middle) {
+                Some(next) if next <= now => known = next,
+                _ => end = middle,
+            }
+        }
+        known
+    }
 }
 
-/// The last time up to `now` that an expression names, given one that is not after it.
-fn latest_of(crontab: &Crontab, first: u64, now: u64) -> u64 {
-    // After `known` there may be others up to now, after `end` there are none.
-    let (mut known, mut end) = (first, now);
-    while end > known {
-        let middle = known + (end - known) / 2;
-        match next_of(crontab, middle) {
-            Some(next) if next <= now => known = next,
-            _ => end = middle,
-        }
-    }
-    known
+fn timestamp(micros: u64) -> Option<jiff::Timestamp> {
+    jiff::Timestamp::from_microsecond(i64::try_from(micros).ok()?).ok()
+}
+
+fn micros(timestamp: jiff::Timestamp) -> Option<u64> {
+    u64::try_from(timestamp.as_microsecond()).ok()
 }
 
 /// Reads a duration such as `50ms` or `1h 30m`, which has to be within bounds.
@@ -222,10 +274,34 @@ mod tests {
         check("0 0 29 2 *", "2096-02-29T00:00:00Z", "2096-03-01T00:00:00Z", "2104-02-29T00:00:00Z");
         check("0 0 29 2 *", "2021-01-01T00:00:00Z", "2026-01-01T00:00:00Z", "2024-02-29T00:00:00Z");
         check("0 0 1 1 * Etc/GMT-5", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z", "2026-12-31T19:00:00Z");
+        // Once for each time that the clock shows it; not at all where it is put forward past it.
+        let berlin = "30 2 * * * Europe/Berlin";
+        check(berlin, "2026-10-24T12:00:00Z", "2026-10-24T12:00:00Z", "2026-10-25T00:30:00Z");
+        check(berlin, "2026-10-25T00:30:00Z", "2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z");
+        check(berlin, "2026-10-25T01:30:00Z", "2026-10-25T01:30:00Z", "2026-10-26T01:30:00Z");
+        check(berlin, "2026-03-28T12:00:00Z", "2026-03-28T12:00:00Z", "2026-03-30T00:30:00Z");
+        let berlin = "0 * * * * Europe/Berlin";
+        check(berlin, "2026-10-25T00:00:00Z", "2026-10-25T00:00:00Z", "2026-10-25T01:00:00Z");
+        check(berlin, "2026-03-29T00:59:59Z", "2026-03-29T00:59:59Z", "2026-03-29T01:00:00Z");
         let yearly = Schedule::cron("0 0 1 1 *").unwrap();
         let end = Timestamp::from_micros(u64::MAX);
         assert_eq!(yearly.next_after(end, end), end, "never");
         assert!(yearly.next_after(Timestamp::default(), end) <= end);
+    }
+
+    /// The search never ended. In Newfoundland clocks were put back from 00:01 to 23:01 of the day before, until 2011.
+    #[test]
+    fn a_clock_that_is_put_back_to_the_day_before_delays_nothing() {
+        let check =
+            |text, last, due| assert_eq!(next(&Schedule::cron(text).unwrap(), last, last), due, "{text}");
+        let newfoundland = "0 5 * * SUN America/St_Johns";
+        check(newfoundland, "2010-11-01T00:00:00Z", "2010-11-07T08:30:00Z");
+        check(newfoundland, "2010-11-07T02:31:00Z", "2010-11-07T08:30:00Z");
+        // On January 8 from 02:00 to 20:00 of the day before, and from 02:00 to 08:00.
+        let at_one = "20 1 8 * * opE-5slnoE1,7,7";
+        check(at_one, "2026-01-01T00:00:00Z", "2026-01-07T20:20:00Z");
+        check(at_one, "2026-01-07T20:20:00Z", "2026-01-08T02:20:00Z");
+        check("20 2 8 * * opE-5slnoE1,7,7", "2026-01-01T00:00:00Z", "2026-02-07T21:20:00Z");
     }
 
     #[test]
