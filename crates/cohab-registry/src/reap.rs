@@ -89,8 +89,12 @@ pub(crate) fn remove_temp(places: &Places, id: InstanceId) -> Result<()> {
         Err(error) => return Err(error.into()),
     }
     let path = places.temp(id);
-    let is_dir = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
-    remove_if_there(&path, if is_dir { fs::remove_dir_all } else { fs::remove_file })
+    match path.symlink_metadata() {
+        Ok(metadata) if metadata.is_dir() => remove_if_there(&path, fs::remove_dir_all),
+        Ok(_) => remove_if_there(&path, fs::remove_file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io("examining", &path, error)),
+    }
 }
 
 fn remove_if_there<'p>(path: &'p Path, remove: impl FnOnce(&'p Path) -> io::Result<()>) -> Result<()> {
