@@ -155,8 +155,11 @@ impl Prepared {
             if points.iter().all(|point| point.fault.spares_reads()) {
                 for (name, store) in session.handles.clone() {
                     // Nobody is shown what no writer has said to be durable and the disk does not make so.
-                    let is_undurable =
-                        |error: &Error| error.kind() == Kind::Io && chain(error).starts_with("syncing ");
+                    let is_undurable = |error: &Error| {
+                        store.role() != Role::Writer
+                            && error.kind() == Kind::Io
+                            && chain(error).starts_with("syncing ")
+                    };
                     if let Err(error) = read(session, name, &store)
                         && error.kind() != Kind::Poisoned
                         && !is_undurable(&error)

@@ -376,9 +376,14 @@ impl Endings {
             _ => None,
         });
         if let Some(signal) = status.signal() {
-            // The allocator's own way to say that there is no memory, and the standard library's in a thread that begins.
+            // The standard library panics where a thread has no stack for its signals, and cannot even do that.
+            let lacks_stack = |said: &str| said.contains("failed to allocate an alternative stack");
+            let panicked = |report: &Report| matches!(report, Report::Panicked(why) if lacks_stack(why));
+            // The allocator has a way of its own to say that there is no memory.
             let is_for_memory = signal == libc::SIGABRT
-                && (stderr.contains("memory allocation") || stderr.contains("fatal runtime error"));
+                && (stderr.contains("memory allocation")
+                    || lacks_stack(&stderr)
+                    || reports.iter().any(panicked));
             // The dynamic linker's way.
             let is_not_loaded = signal == libc::SIGSEGV && reports.is_empty();
             ensure!(
@@ -387,9 +392,7 @@ impl Endings {
                 stderr.trim()
             );
             *if is_for_memory { &mut self.out_of_memory } else { &mut self.not_begun } += 1;
-            // The standard library panics for it, where a thread has no stack for its signals.
-            reports
-                .retain(|report| !matches!(report, Report::Panicked(why) if why.contains("(os error 12)")));
+            reports.retain(|report| !panicked(report));
         } else if status.success() {
             match failed {
                 None => self.done += 1,
