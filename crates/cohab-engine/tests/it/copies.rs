@@ -12,9 +12,10 @@ use crate::{ONE, Scratch, TABLES, put};
 #[derive(Debug)]
 struct Full {
     inner: Box<dyn Storage>,
-    later: i64,
-    /// How many writes go well before.
+    /// How many writes go well before; what is below zero came after.
     left: Arc<AtomicI64>,
+    /// How many writes after the first the second is refused.
+    later: i64,
 }
 
 impl Storage for Full {
