@@ -359,7 +359,8 @@ impl Inner {
         let published = page.as_ref().and_then(|page| page.published());
         let waiting = self.looks.wait();
         let reopened = engine.reopened();
-        let snapshot = Snapshot::open(engine.snapshot()?, self)?;
+        // Where a read has failed, the file is opened anew.
+        let snapshot = Snapshot::open(self.recovering(|| engine.snapshot())?, self)?;
         drop(waiting);
         // What was read through a handle that is gone cannot be read on.
         let before = before.filter(|_| engine.reopened() == reopened);

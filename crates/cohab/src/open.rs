@@ -84,7 +84,8 @@ impl Store {
         let directory = Directory::existing(path)?;
         check_file_system(path, &options)?;
         let card = directory.card()?.ok_or_else(|| missing(path))?;
-        let engine = open_reading(&directory, &options)?;
+        let open = || Engine::open_reader(&directory.data(), options.engine.clone());
+        let engine = recovering(&directory, &options, RECOVERY_WAIT.max(options.wait), open)?;
         let root = read_root(&engine.snapshot()?)?;
         let root =
             root.ok_or_else(|| Error::corrupt(format!("{} holds no store", directory.data().display())))?;
@@ -211,12 +212,29 @@ pub(crate) fn check_identity(directory: &Directory, card: Card, root: &Root) -> 
     Err(Error::corrupt(format!("{path}: store.json says store {stated}, but store.redb is store {found}")))
 }
 
-/// Opens the file for reading and recovers it first if its last writer died.
-fn open_reading(directory: &Directory, options: &Options) -> Result<Engine> {
-    let deadline = Instant::now() + RECOVERY_WAIT.max(options.wait);
+impl Inner {
+    /// Opens the file anew for reading, by `open`. Its last writer may have died since it was opened.
+    pub(crate) fn recovering<T>(&self, open: impl Fn() -> cohab_engine::Result<T>) -> Result<T> {
+        match &self.directory {
+            // Whoever reads does not wait; the next read tries again.
+            Some(directory) => recovering(directory, &self.options, Duration::ZERO, open),
+            None => Ok(open()?),
+        }
+    }
+}
+
+/// Opens the file for reading, by `open`, and recovers it first if its last writer died. Waits for so long for somebody
+/// else who is recovering it.
+fn recovering<T>(
+    directory: &Directory,
+    options: &Options,
+    wait: Duration,
+    open: impl Fn() -> cohab_engine::Result<T>,
+) -> Result<T> {
+    let deadline = Instant::now() + wait;
     let mut recoveries = 0;
     loop {
-        let needs_recovery = match Engine::open_reader(&directory.data(), options.engine.clone()) {
+        let needs_recovery = match open() {
             Err(error @ cohab_engine::Error::NeedsRecovery(_)) => Error::from(error),
             other => return Ok(other?),
         };

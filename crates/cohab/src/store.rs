@@ -281,7 +281,7 @@ impl Store {
         let _watched = inner.commits.wait();
         // Nobody takes a snapshot before it is known whose file this is and what of it is durable.
         let version = inner.change_source(|| {
-            engine.reopen()?;
+            inner.recovering(|| engine.reopen())?;
             let opened = engine.sync().and_then(|()| engine.snapshot()).map_err(Error::from);
             let root = opened.and_then(|snapshot| {
                 let root = read_root(&snapshot)?;

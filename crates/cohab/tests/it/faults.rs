@@ -1,6 +1,7 @@
-use cohab::{Kind, Mapping, Result, Store};
+use cohab::{Kind, Mapping, Result, Role, Store};
 use cohab_testkit::{Failure, Faults};
 
+use crate::actor::Actor;
 use crate::{Scratch, key, v};
 
 /// A store on failing storage, with a namespace and some keys.
@@ -128,6 +129,21 @@ fn everyone_of_a_group_is_told_what_the_system_said() -> Result<()> {
     let mut causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
     let told = causes.find_map(|cause| cause.downcast_ref::<std::io::Error>());
     assert_eq!(told.map(std::io::Error::kind), Some(std::io::ErrorKind::StorageFull), "{error:?}");
+    Ok(())
+}
+
+/// A reader whose file was opened anew, because the application asked for it or a read had failed, asked for a recovery where the
+/// writer had died meanwhile, until somebody else opened the store.
+#[test]
+fn a_reader_that_is_reopened_recovers_what_a_dead_writer_has_left() -> Result<()> {
+    let scratch = Scratch::new();
+    let mut writer = Actor::open(&scratch.path(), "writer");
+    writer.does("create n");
+    let reader = Store::options().role(Role::Reader).open(scratch.path())?;
+    writer.does("set n key value");
+    writer.kill();
+    assert_eq!(reader.reopen()?, v(2));
+    assert_eq!(reader.snapshot()?.get("n", "key")?.as_deref(), Some(&b"value"[..]));
     Ok(())
 }
 
