@@ -70,14 +70,15 @@ fn close_properly(path: &Path, options: &Options) -> Result<()> {
     let look = || Engine::open_reader(path, options.clone())?.close();
     match look() {
         Err(Error::NeedsRecovery(_)) => {
-            Engine::open(path, options.clone())?.close()?;
-            match look() {
-                Err(Error::NeedsRecovery(_)) => {
-                    let reason = io::Error::other("the last write was refused, as on a full disk");
-                    Err(Error::io(format!("closing {}", path.display()), reason))
+            let refused = Engine::open(path, options.clone())?.close_and_tell()?;
+            look().map_err(|error| match error {
+                // The copy will be gone when somebody could recover it.
+                Error::NeedsRecovery(_) => {
+                    let reason = refused.unwrap_or_else(|| io::Error::other("it is not closed properly"));
+                    Error::io(format!("closing {}", path.display()), reason)
                 }
-                other => other,
-            }
+                error => error,
+            })
         }
         other => other,
     }

@@ -17,7 +17,7 @@ use redb::{Builder, ConcurrencyMode, Database, ReadableDatabase};
 
 use crate::guard::guarded;
 use crate::reader::{Reader, wait_for_readers};
-use crate::storage::{Backend, FileStorage, Storage};
+use crate::storage::{Backend, FileStorage, Refusal, Storage};
 use crate::unfinished::is_unfinished;
 use crate::{Error, MappedStorage, Result, Snapshot, Table, Transaction};
 
@@ -183,6 +183,7 @@ enum Db {
         database: Database,
         /// A second handle for reading once the first one has failed: redb refuses reads then, too.
         rescue: OnceLock<Reader>,
+        refusal: Refusal,
         old_versions_out: Unlocking,
     },
     Reader(Reader),
@@ -421,6 +422,16 @@ impl Engine {
         dropped(db)
     }
 
+    /// Closes the file, and returns what the system refused to write meanwhile, which leaves it to be recovered.
+    pub(crate) fn close_and_tell(&self) -> Result<Option<io::Error>> {
+        let refusal = match &*self.db() {
+            Some(Db::Writer { refusal, .. }) => refusal.clone(),
+            _ => Refusal::default(),
+        };
+        self.close()?;
+        Ok(refusal.take())
+    }
+
     /// Verifies every page of the file against its checksum and rebuilds the accounting of free pages.
     ///
     /// Cost: reads the whole file. Needs every snapshot of this handle to be gone.
@@ -516,11 +527,12 @@ fn writer(path: &Path, options: &Options, access: Access) -> Result<Db> {
     }
     let locks = FileBackend::new(file).map_err(|e| Error::from_open(path, e, true))?;
     let backend = Backend::new(options.storage(&opened_again), locks);
+    let refusal = backend.refusal();
     let database = guarded("file", || {
         options.builder().create_with_backend(backend).map_err(|error| Error::from_open(path, error, true))
     })?;
     let inherited = cohab_fs::fork::release_file_in_child(&old_versions_out);
-    Ok(Db::Writer { _inherited: inherited, database, rescue: OnceLock::new(), old_versions_out })
+    Ok(Db::Writer { _inherited: inherited, database, rescue: OnceLock::new(), refusal, old_versions_out })
 }
 
 fn is_named_by(file: &File, path: &Path) -> Result<bool> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::ops::Bound;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use redb::BackendError;
 use redb::backends::FileBackend;
@@ -114,6 +114,27 @@ impl Storage for FileStorage {
     }
 }
 
+/// What the system said when it last refused to write. redb tells nobody what happens while it closes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Refusal(Arc<Mutex<Option<io::Error>>>);
+
+impl Refusal {
+    /// Returns it, once.
+    pub(crate) fn take(&self) -> Option<io::Error> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn noted<T>(&self, outcome: io::Result<T>) -> io::Result<T> {
+        outcome.inspect_err(|error| {
+            let same = match error.raw_os_error() {
+                Some(number) => io::Error::from_raw_os_error(number),
+                None => io::Error::new(error.kind(), error.to_string()),
+            };
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(same);
+        })
+    }
+}
+
 /// Hands redb our storage for bytes and its own file backend for the range locks between processes.
 #[derive(Debug)]
 pub(crate) struct Backend {
@@ -122,11 +143,16 @@ pub(crate) struct Backend {
     /// Held shared by whoever reads, so that the file is not closed under a read: once its locks are gone, somebody else
     /// may shorten the file or use its pages anew, and a map would not notice.
     is_closed: RwLock<bool>,
+    refusal: Refusal,
 }
 
 impl Backend {
     pub(crate) fn new(storage: Box<dyn Storage>, locks: FileBackend) -> Self {
-        Self { storage, locks, is_closed: RwLock::new(false) }
+        Self { storage, locks, is_closed: RwLock::new(false), refusal: Refusal::default() }
+    }
+
+    pub(crate) fn refusal(&self) -> Refusal {
+        self.refusal.clone()
     }
 }
 
@@ -144,15 +170,15 @@ impl redb::StorageBackend for Backend {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.storage.set_len(len)
+        self.refusal.noted(self.storage.set_len(len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.storage.sync_data()
+        self.refusal.noted(self.storage.sync_data())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.storage.write(offset, data)
+        self.refusal.noted(self.storage.write(offset, data))
     }
 
     fn close(&self) -> io::Result<()> {

@@ -46,13 +46,13 @@ impl Storage for Full {
 /// A backup was acknowledged that nobody could read. The disk was full when the copy was closed, of which the B-tree says
 /// nothing, and what is not closed properly has to be recovered, which a reader of a backup cannot do. Now a copy is looked at
 /// as a reader will, and closed again if need be, so that it is good or the copying fails. Where there was no room for that either,
-/// the advice was to have a writer recover the copy, which is gone by then.
+/// the advice was to have a writer recover the copy, which is gone by then; and then that something was refused, and not what.
 #[test]
 fn a_copy_that_is_acknowledged_opens_for_reading_whichever_writes_of_it_failed() -> Result<(), Error> {
     let scratch = Scratch::new();
     let engine = scratch.engine();
     (0..100u8).try_for_each(|i| put(&engine, &[i], &[i; 300]))?;
-    let (mut made, mut failed, mut not_closed) = (0, 0, 0);
+    let (mut made, mut failed, mut not_closed) = (0, 0, 0_u64);
     for later in 0..16 {
         for k in 0.. {
             let left = Arc::new(AtomicI64::new(k));
@@ -70,7 +70,12 @@ fn a_copy_that_is_acknowledged_opens_for_reading_whichever_writes_of_it_failed()
                 }
                 Err(error) => {
                     assert!(!matches!(error, Error::NeedsRecovery(_)), "{k} and {later}: {error}");
-                    not_closed += u64::from(error.to_string().contains("closing"));
+                    if error.to_string().contains("closing") {
+                        let told =
+                            std::error::Error::source(&error).and_then(|it| it.downcast_ref::<io::Error>());
+                        assert_eq!(told.map(io::Error::kind), Some(io::ErrorKind::StorageFull), "{error}");
+                        not_closed += 1;
+                    }
                     failed += 1;
                 }
             }
