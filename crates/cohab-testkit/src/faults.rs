@@ -19,6 +19,7 @@ pub enum Failure {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
+    Read,
     Write,
     Sync,
 }
@@ -55,6 +56,11 @@ impl Faults {
     pub fn install(&self, options: Options) -> Options {
         let shared = self.shared.clone();
         options.storage_layer(move |inner| Box::new(Layer { inner, shared: shared.clone() }))
+    }
+
+    /// Fails a read with an I/O error, after `left` that work.
+    pub fn fail_read(&self, left: u64, failure: Failure) {
+        self.plan(Plan { kind: Kind::Read, left, failure, errno: IO_ERROR });
     }
 
     /// Fails a write, or growth of the file, with "no space left", after `left` that work. Half of its bytes are
@@ -113,7 +119,7 @@ impl Storage for Layer {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.inner.read(offset, out)
+        self.shared.meet(Kind::Read).map_or_else(|| self.inner.read(offset, out), Err)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -308,9 +308,9 @@ impl Store {
             }
         })?;
         inner.announce(version);
+        // A commit of unknown outcome may have been one of plugins. As long as it is not known who is to be asked, nobody writes.
         if inner.writing.load().is_some() {
-            // A commit of unknown outcome may have been one of plugins.
-            crate::guard::begin_writing(inner)?;
+            crate::guard::begin_writing(inner).inspect_err(|_| engine.poison())?;
         }
         Ok(version)
     }

@@ -147,19 +147,16 @@ fn a_reader_that_is_reopened_recovers_what_a_dead_writer_has_left() -> Result<()
     Ok(())
 }
 
-/// A handle that could not be opened again on a full disk said that it was sound, refused reads and writes alike as closed, and
-/// so left nothing to do but to end the process. It says that it is poisoned now, shows nothing but what was acknowledged, and can
-/// be opened again as soon as the disk works.
-#[test]
-fn a_store_that_cannot_be_reopened_says_so_and_can_be_reopened_later() -> Result<()> {
+/// Fails every operation of a reopening for every k until it works, and checks what the handle says of itself in between.
+fn fail_every_operation_of_a_reopening(plan: impl Fn(&Faults, u64)) -> Result<()> {
     let scratch = Scratch::new();
     let (store, faults) = failing(&scratch)?;
     let before = store.snapshot()?.version();
     for k in 0.. {
-        faults.fail_sync(k, Failure::ForEver);
+        plan(&faults, k);
         let reopened = store.reopen();
         if faults.heal() == 0 {
-            assert!(k > 0, "opening waits for the disk");
+            assert!(k > 0, "opening has to do with the disk");
             return reopened.map(drop);
         }
         assert_eq!(reopened.map_err(|error| error.kind()), Err(Kind::Io), "k = {k}");
@@ -176,4 +173,18 @@ fn a_store_that_cannot_be_reopened_says_so_and_can_be_reopened_later() -> Result
         assert_eq!(store.reopen()?, before, "k = {k}");
     }
     unreachable!("some reopening works")
+}
+
+/// A handle that could not be opened again on a full disk said that it was sound, refused reads and writes alike as closed, and
+/// so left nothing to do but to end the process. It says that it is poisoned now, shows nothing but what was acknowledged, and can
+/// be opened again as soon as the disk works.
+#[test]
+fn a_store_that_cannot_be_reopened_says_so_and_can_be_reopened_later() -> Result<()> {
+    fail_every_operation_of_a_reopening(|faults, k| faults.fail_sync(k, Failure::ForEver))
+}
+
+/// Likewise where nothing can be read.
+#[test]
+fn a_store_that_cannot_be_read_when_it_is_reopened_says_so_and_can_be_reopened_later() -> Result<()> {
+    fail_every_operation_of_a_reopening(|faults, k| faults.fail_read(k, Failure::ForEver))
 }

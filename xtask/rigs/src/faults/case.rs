@@ -301,7 +301,9 @@ fn use_again(session: &mut Session, name: &'static str, store: &Store) -> Result
             Err(error) => return Err(error),
         }
         session.at("reopening");
-        let version = store.reopen()?;
+        session.ledger(name).told = Some(store.reopen()?);
+    }
+    if let Some(version) = session.ledger(name).told {
         let snapshot = store.snapshot()?;
         let found = session.sees(name, &snapshot)?;
         // Others commit meanwhile, where there are any.

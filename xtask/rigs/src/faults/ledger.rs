@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cohab::{Result, Snapshot};
+use cohab::{Result, Snapshot, Version};
 
 /// Keys and values by namespace, without those that are cohab's own.
 pub(crate) type Content = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
@@ -60,6 +60,8 @@ pub(crate) struct Ledger {
     pub(crate) certain: Option<State>,
     /// What it is besides if a commit of unknown outcome is there.
     pub(crate) maybe: Option<State>,
+    /// What a reopening has said of it, as long as nobody has looked.
+    pub(crate) told: Option<Version>,
     /// Whether plugins commit on their own, so that versions and what plugins write are not known in advance.
     pub(crate) is_shared: bool,
     /// Whether it is led by another store, with which it is compared instead.
@@ -98,7 +100,7 @@ impl Ledger {
 
     /// Notes what it turned out to be.
     pub(crate) fn settle(&mut self, found: State) {
-        self.maybe = None;
+        (self.maybe, self.told) = (None, None);
         self.history.push(found.clone());
         self.certain = Some(if self.is_shared {
             let known = self.certain.take().unwrap_or_default();
