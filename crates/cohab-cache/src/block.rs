@@ -34,8 +34,8 @@ pub(crate) struct Tenant(u64);
 
 impl Tenant {
     #[inline]
-    pub(crate) fn new(space: u32, generation: u32) -> Self {
-        Self(u64::from(space) << 32 | u64::from(generation))
+    pub(crate) const fn new(space: u32, generation: u32) -> Self {
+        Self((space as u64) << 32 | generation as u64)
     }
 
     #[inline]
@@ -402,7 +402,91 @@ fn allocate(head: Head, len: usize, fill: impl FnOnce(&mut [u8])) -> Entry {
 
 #[cfg(test)]
 mod tests {
+    use std::alloc::{GlobalAlloc, Layout, System};
+
     use super::*;
+
+    /// Counts what each thread has allocated and not freed, as the usual allocators round it.
+    struct Counting;
+
+    thread_local! {
+        static LIVE: Cell<usize> = const { Cell::new(0) };
+    }
+
+    #[global_allocator]
+    static COUNTING: Counting = Counting;
+
+    fn rounded(layout: Layout) -> usize {
+        (layout.size() + 8).div_ceil(16).max(2) * 16
+    }
+
+    // SAFETY: the system's does it all.
+    unsafe impl GlobalAlloc for Counting {
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            let _ = LIVE.try_with(|live| live.set(live.get().wrapping_add(rounded(layout))));
+            // SAFETY: the caller's promises are the same.
+            unsafe { System.alloc(layout) }
+        }
+
+        unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+            let _ = LIVE.try_with(|live| live.set(live.get().wrapping_sub(rounded(layout))));
+            // SAFETY: the caller's promises are the same.
+            unsafe { System.dealloc(place, layout) }
+        }
+    }
+
+    /// Makes an entry, and compares what it says it occupies with what was allocated; then drops it, and looks for what is left.
+    fn weigh(what: &str, make: impl FnOnce() -> Entry) {
+        let live = || LIVE.with(Cell::get);
+        let before = live();
+        let entry = make();
+        // SAFETY: the entry is there.
+        let said = unsafe { Address(entry.0).heap_bytes() };
+        assert_eq!(said, live() - before, "{what}");
+        drop(entry);
+        assert_eq!(live(), before, "{what} leaves something behind");
+    }
+
+    #[test]
+    fn an_entry_occupies_what_it_says_and_leaves_nothing_behind() {
+        for len in (0..700_usize).chain([4096, 100_000]) {
+            let value = vec![7; len];
+            weigh(&format!("a value of {len}"), || Entry::stored(&label(b"key"), Some(&value)));
+        }
+        weigh("an absence", || Entry::stored(&label(b"key"), None));
+        for len in [1, 20, 300, 2000] {
+            let key = vec![1; len];
+            weigh("a decoded absence", || Entry::decoded(&label(&key), None, 0));
+            // Which somebody else has as well, so that nothing of its own is freed with it.
+            let value: Arc<dyn Any + Send + Sync> = Arc::new(5_u32);
+            weigh("a decoded value", || Entry::decoded(&label(&key), Some(value.clone()), 0));
+            assert_eq!(Arc::strong_count(&value), 1);
+            let bytes = |value_bytes| {
+                let entry = Entry::decoded(&label(&key), Some(value.clone()), value_bytes);
+                // SAFETY: the entry is there.
+                unsafe { Address(entry.0).heap_bytes() }
+            };
+            assert_eq!(bytes(96), bytes(0) + 96);
+        }
+    }
+
+    #[test]
+    fn a_use_is_noted_once_until_somebody_asks() {
+        let entry = Entry::stored(&label(b"key"), None);
+        let head = head(&entry);
+        assert!(!head.was_used());
+        for _ in 0..2 {
+            assert!(head.note_use() && !head.note_use() && !head.note_use());
+            assert!(head.was_used() && !head.was_used());
+        }
+    }
+
+    #[test]
+    fn a_tenant_is_a_space_and_a_generation() {
+        let tenant = Tenant::new(0x1234_5678, 0x9abc_def0);
+        assert_eq!((tenant.space(), tenant.generation()), (0x1234_5678, 0x9abc_def0));
+        assert_eq!(tenant.get(), 0x1234_5678_9abc_def0);
+    }
 
     fn label(key: &[u8]) -> Label<'_> {
         Label { valid_from: Version::new(7), tenant: Tenant::new(3, 4), is_pinned: false, key }

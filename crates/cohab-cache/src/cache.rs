@@ -123,3 +123,94 @@ impl Shared {
         self.budget as u64 / 2
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cohab_core::Version;
+
+    use super::*;
+    use crate::At;
+
+    const AT: At = At { version: Version::new(1), changed: Version::new(1) };
+
+    /// Fills a space with far more than the cache has room for.
+    fn flood(space: &Space) {
+        for key in 0..8000_u32 {
+            for _ in 0..2 {
+                space.fill(&key.to_be_bytes(), Some((Version::new(1), &[7; 300])), AT);
+            }
+        }
+    }
+
+    #[test]
+    fn a_cache_says_what_it_may_occupy_and_what_it_does() {
+        let cache = Cache::new(1 << 20);
+        assert_eq!(cache.budget(), 1 << 20);
+        let (one, other) = (cache.space(Policy::Shared), cache.space(Policy::Shared));
+        flood(&one);
+        flood(&other);
+        let entries = one.stats().bytes + other.stats().bytes;
+        assert!(one.stats().bytes > 0 && other.stats().bytes > 0);
+        assert_eq!(cache.bytes(), entries + cache.shared.common.bookkeeping());
+        assert!(entries > 1 << 19 && cache.bytes() <= 1 << 20, "{entries} of {}", cache.bytes());
+    }
+
+    #[test]
+    fn what_some_have_of_their_own_is_missing_from_what_is_common_until_it_is_given_back() {
+        let (cache, common) = (Cache::new(1 << 20), 1 << 20);
+        let (shared, reserved) =
+            (cache.space(Policy::Shared), || *cache.shared.reserved.lock().expect("works"));
+        flood(&shared);
+        assert!(cache.bytes() > common / 100 * 85);
+        let first = cache.space(Policy::Own(600 << 10));
+        assert_eq!(reserved(), 600 << 10);
+        assert!(cache.bytes() <= common - (600 << 10), "what is too much is gone");
+        // There is less left than it asks for.
+        let second = cache.space(Policy::Own(600 << 10));
+        assert_eq!(reserved(), 1 << 20);
+        flood(&shared);
+        assert!(cache.bytes() <= common / 5, "little but the bookkeeping: {}", cache.bytes());
+        for (own, budget) in [(&first, 600), (&second, 424)] {
+            flood(own);
+            let bytes = own.stats().bytes;
+            assert!(bytes <= budget << 10 && bytes > budget << 9, "{bytes} of {budget} KiB");
+        }
+        drop(second);
+        assert_eq!(reserved(), 600 << 10);
+        flood(&shared);
+        let bytes = cache.bytes();
+        assert!(bytes <= common - (600 << 10) && bytes > common / 4, "{bytes}");
+        first.retire();
+        first.retire();
+        assert_eq!((reserved(), first.stats().entries), (0, 0));
+        flood(&shared);
+        assert!(cache.bytes() > common / 100 * 85);
+    }
+
+    #[test]
+    fn spaces_are_told_apart_and_keys_too() {
+        let cache = Cache::new(1 << 20);
+        let spaces = [cache.space(Policy::Shared), cache.space(Policy::Shared), cache.space(Policy::Shared)];
+        for space in &spaces {
+            space.advance(AT, |_, _| true);
+        }
+        for key in 0..100_u32 {
+            assert!(spaces[1].fill(&key.to_be_bytes(), Some((Version::new(1), &key.to_le_bytes())), AT));
+        }
+        for key in 0..100_u32 {
+            let found = spaces[1].get(&key.to_be_bytes(), AT);
+            assert_eq!(found, crate::Lookup::Value(key.to_le_bytes().to_vec().into()));
+        }
+        assert_eq!(spaces.map(|space| space.stats().entries), [0, 100, 0]);
+    }
+
+    /// Or they would wait here for ever.
+    #[test]
+    fn keys_of_different_locks_do_not_wait_for_each_other() {
+        let shared = &Cache::new(0).shared;
+        let nested = (0..LOCKS as u64).fold(0, |depth, lock| {
+            shared.alone(lock << 32, || depth + shared.alone(((lock + 1) % LOCKS as u64 + 64) << 32, || 1))
+        });
+        assert_eq!(nested, LOCKS);
+    }
+}

@@ -179,5 +179,12 @@ mod tests {
         }
         assert!(counter.others.load(Ordering::Relaxed) > 0, "some had none of their own");
         assert!(counter.own.iter().any(|stripe| stripe.load(Ordering::Relaxed) > 0));
+
+        // One after the other has a counter of its own, because those before have left theirs.
+        let counter = Counter::default();
+        for _ in 0..THREADS {
+            std::thread::scope(|scope| _ = scope.spawn(|| counter.count()));
+        }
+        assert_eq!((counter.total(), counter.others.load(Ordering::Relaxed)), (THREADS as u64, 0));
     }
 }

@@ -65,5 +65,31 @@ mod tests {
         let hashes = [1_u64 << 48 | 5, 3 << 48 | 5, 5 << 48 | 5, 7 << 48 | 5];
         assert!(!hashes.iter().any(|hash| doorkeeper.admits(*hash)));
         assert!(hashes.iter().all(|hash| doorkeeper.admits(*hash)));
+        // A fifth takes the place of the first, and of no other.
+        assert!(!doorkeeper.admits(9 << 48 | 5));
+        assert!(hashes[1..].iter().all(|hash| doorkeeper.admits(*hash)));
+        assert!(!doorkeeper.admits(hashes[0]));
+    }
+
+    #[test]
+    fn no_key_is_known_before_it_comes() {
+        let doorkeeper = Doorkeeper::new(1 << 20);
+        for hash in [0, 5, 1 << 48 | 6, u64::MAX] {
+            assert!(!doorkeeper.admits(hash), "{hash:x}");
+            assert!(doorkeeper.admits(hash), "{hash:x}");
+        }
+    }
+
+    #[test]
+    fn it_has_a_place_for_each_two_kib_of_the_budget() {
+        for (budget, places) in
+            [(0, 1 << 8), (1 << 20, 1 << 9), ((1 << 20) + 2048, 1 << 10), (24 << 20, 1 << 14)]
+        {
+            let doorkeeper = Doorkeeper::new(budget);
+            assert_eq!(doorkeeper.bytes(), 0, "nothing before it is needed");
+            doorkeeper.admits(1);
+            assert_eq!(doorkeeper.bytes(), 8 * places, "{budget}");
+        }
+        assert_eq!(Doorkeeper::new(1 << 50).len, 1 << 22);
     }
 }

@@ -159,3 +159,110 @@ impl Index {
 fn address(word: u64) -> Option<Address> {
     Address::from_exposed((word & ((1 << ADDRESS_BITS) - 1)) as usize)
 }
+
+#[cfg(test)]
+mod tests {
+    use cohab_core::Version;
+
+    use super::*;
+    use crate::block::{Entry, Label, Tenant};
+
+    /// Entries to take the addresses of.
+    fn entries(count: usize) -> Vec<Address> {
+        let label =
+            Label { valid_from: Version::new(1), tenant: Tenant::new(0, 0), is_pinned: false, key: b"key" };
+        (0..count).map(|_| Entry::stored(&label, None).into_address()).collect()
+    }
+
+    fn drop_all(entries: Vec<Address>) {
+        for entry in entries {
+            // SAFETY: nobody looks at it any more.
+            drop(unsafe { entry.into_entry() });
+        }
+    }
+
+    /// Different buckets, or the same and different tags, or the same of both.
+    fn hash(bucket: u64, tag: u64) -> u64 {
+        tag << ADDRESS_BITS | bucket
+    }
+
+    #[test]
+    fn an_entry_is_found_by_its_hash_until_it_is_taken_out() {
+        let (index, entries) = (Index::new(1 << 20), entries(40));
+        let hashes: Vec<u64> = (0..40).map(|i| hash(i % 10 * 37, i / 10 * 0x4321)).collect();
+        assert_eq!((index.bytes(), index.find(hashes[0], |_| true)), (0, None));
+        index.remove(hashes[0], entries[0]);
+        for (hash, entry) in hashes.iter().zip(&entries) {
+            index.insert(*hash, *entry);
+            // Twice is once.
+            index.insert(*hash, *entry);
+        }
+        assert_eq!(index.bytes(), (1 << 20) / 256 / WAYS * 64);
+        assert!(!index.is_partial());
+        for (at, hash) in hashes.iter().enumerate() {
+            let mut asked = 0;
+            let found = index.find(*hash, |_| {
+                asked += 1;
+                true
+            });
+            assert_eq!((found, asked), (Some(entries[at]), 1), "others have other tags");
+            assert_eq!(index.find(*hash, |_| false), None);
+        }
+        for (at, hash) in hashes.iter().enumerate() {
+            index.remove(*hash, entries[at]);
+            assert_eq!(index.find(*hash, |_| true), None);
+            let left = hashes.iter().filter(|hash| index.find(**hash, |_| true).is_some()).count();
+            assert_eq!(left, 39 - at);
+        }
+        drop_all(entries);
+    }
+
+    #[test]
+    fn of_two_with_the_same_hash_the_right_one_is_found() {
+        let (index, entries) = (Index::new(0), entries(3));
+        for entry in &entries {
+            index.insert(hash(7, 7), *entry);
+        }
+        for entry in &entries {
+            assert_eq!(index.find(hash(7, 7), |it| it == *entry), Some(*entry));
+        }
+        index.remove(hash(7, 7), entries[1]);
+        assert_eq!(index.find(hash(7, 7), |it| it == entries[1]), None);
+        assert_eq!(index.find(hash(7, 7), |it| it == entries[2]), Some(entries[2]));
+        drop_all(entries);
+    }
+
+    #[test]
+    fn where_there_is_no_place_another_loses_its_own_and_it_is_said_that_the_index_does_not_know_all() {
+        let (index, entries) = (Index::new(0), entries(WAYS + 1));
+        // The bits that choose the victim.
+        let hash = |i: usize| hash(7, 0) | (3 * i as u64) << 32;
+        for (i, entry) in entries[..WAYS].iter().enumerate() {
+            index.insert(hash(i), *entry);
+            assert!(!index.is_partial());
+        }
+        index.insert(hash(WAYS + 1), entries[WAYS]);
+        assert!(index.is_partial());
+        let is_found = |entry: &&Address| index.find(hash(0), |it| it == **entry).is_some();
+        assert_eq!(entries.iter().filter(is_found).count(), WAYS);
+        assert!(is_found(&&entries[WAYS]));
+        assert!(!is_found(&&entries[3 * (WAYS + 1) % WAYS]), "the hash chooses who loses its place");
+        drop_all(entries);
+    }
+
+    #[test]
+    fn an_address_that_is_too_large_is_not_kept() {
+        let index = Index::new(0);
+        let address = Address::from_exposed(1 << ADDRESS_BITS | 0x1000).expect("is not zero");
+        index.insert(5, address);
+        assert!(index.is_partial());
+        assert_eq!((index.find(5, |_| true), index.bytes()), (None, 0));
+    }
+
+    #[test]
+    fn there_are_as_many_places_as_entries_of_a_quarter_of_a_kib() {
+        for (budget, buckets) in [(0, 64), (1 << 20, 512), ((1 << 20) + 4096, 1024), (64 << 20, 1 << 15)] {
+            assert_eq!(Index::new(budget).len, buckets, "{budget}");
+        }
+    }
+}

@@ -127,7 +127,7 @@ impl Shelf {
             self.account.remove(gone, other != hash);
         }
         self.with(hash, |entry| self.account.index.insert(hash, entry));
-        let fills = self.fills.fetch_add(1, Ordering::Relaxed) + 1;
+        let fills = self.fills.fetch_add(1, Ordering::Relaxed);
         if fills.is_power_of_two() || fills.is_multiple_of(REBALANCE_EVERY) {
             self.rebalance();
         }
@@ -283,5 +283,212 @@ impl Lifecycle<u64, Address> for Account {
         for (_, entry) in gone {
             self.remove(entry, true);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::any::Any;
+
+    use cohab_core::Version;
+
+    use super::*;
+    use crate::block::{Label, Tenant};
+    use crate::counts::Counts;
+
+    const TENANT: Tenant = Tenant::new(0, 0);
+
+    fn label(key: &[u8]) -> Label<'_> {
+        Label { valid_from: Version::new(1), tenant: TENANT, is_pinned: false, key }
+    }
+
+    fn shelf(budget: usize) -> (Shelf, Arc<Counts>) {
+        let ledger = Arc::<Ledger>::default();
+        let (counts, _) = ledger.open(TENANT.space());
+        (Shelf::new(budget, ledger), counts)
+    }
+
+    fn insert(shelf: &Shelf, hash: u64, len: usize) {
+        shelf.insert(hash, Entry::stored(&label(&hash.to_le_bytes()), Some(&vec![1; len])));
+    }
+
+    fn has(shelf: &Shelf, hash: u64) -> bool {
+        let is_it = |head: &Head| head.is_of(TENANT, &hash.to_le_bytes());
+        shelf.find(hash, &crossbeam::epoch::pin(), is_it).is_some()
+    }
+
+    /// Numbers that look random, as hashes do (`SplitMix64`).
+    fn hashes(count: u64) -> impl Iterator<Item = u64> {
+        (1..=count).map(|i| {
+            let mut z = i.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ (z >> 31)
+        })
+    }
+
+    fn get(counter: &AtomicU64) -> u64 {
+        counter.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn what_finds_no_place_in_the_index_is_found_all_the_same() {
+        let (shelf, _) = shelf(1 << 20);
+        let of_one_bucket: Vec<u64> = (0..20).map(|i| i << 48 | i << 20 | 5).collect();
+        for hash in &of_one_bucket {
+            insert(&shelf, *hash, 10);
+        }
+        for _ in 0..2 {
+            for hash in &of_one_bucket {
+                assert!(has(&shelf, *hash), "{hash:x}");
+                // And has a place then.
+                let is_it = |entry: Address| {
+                    // SAFETY: the shelf owns it and lets nothing go here.
+                    unsafe { entry.head() }.is_of(TENANT, &hash.to_le_bytes())
+                };
+                assert!(shelf.account.index.find(*hash, is_it).is_some(), "{hash:x}");
+            }
+        }
+        assert!(!has(&shelf, 77 << 48 | 5));
+        assert!(shelf.find(of_one_bucket[3], &crossbeam::epoch::pin(), |_| false).is_none());
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_accounted_for() {
+        let (shelf, counts) = shelf(1 << 20);
+        let state = || [get(&counts.entries), get(&counts.bytes), get(&counts.evictions), shelf.occupied()];
+        insert(&shelf, 1, 100);
+        let [.., one] = state();
+        assert!(one > 100);
+        assert_eq!(state(), [1, one, 0, one]);
+        insert(&shelf, 2, 100);
+        assert_eq!(state(), [2, 2 * one, 0, 2 * one]);
+        // In the place of another: that is no eviction.
+        insert(&shelf, 2, 100);
+        assert_eq!(state(), [2, 2 * one, 0, 2 * one]);
+        assert!(!shelf.remove_if(2, |_| false) && !shelf.remove_if(3, |_| true));
+        assert_eq!(state(), [2, 2 * one, 0, 2 * one]);
+        assert!(shelf.remove_if(2, |head| head.is_of(TENANT, &2_u64.to_le_bytes())));
+        assert_eq!(state(), [1, one, 0, one]);
+        assert!(!has(&shelf, 2) && has(&shelf, 1));
+
+        // More than there is room for.
+        let count = 2 * (1 << 20) / one;
+        hashes(count).for_each(|hash| insert(&shelf, hash, 100));
+        let [entries, bytes, evictions, occupied] = state();
+        assert_eq!((entries + evictions, entries * one, bytes), (count + 1, bytes, occupied));
+        assert!(evictions > count / 3, "{evictions} of {count}");
+        assert_eq!(hashes(count).chain([1]).filter(|hash| has(&shelf, *hash)).count() as u64, entries);
+        assert!(occupied + shelf.bookkeeping() <= 1 << 20);
+    }
+
+    #[test]
+    fn there_is_room_until_a_sixteenth_is_left() {
+        let (shelf, _) = shelf(1 << 20);
+        let mut before = 0;
+        for hash in hashes(100_000) {
+            let (capacity, occupied) = (get(&shelf.capacity), shelf.occupied());
+            let full = capacity - capacity / 16;
+            assert_eq!(shelf.has_room(), occupied < full, "{occupied} of {capacity}");
+            // As long as there is, everything is let in.
+            assert_eq!(shelf.admits(hash), occupied < full);
+            if occupied >= full {
+                assert!(before < full);
+                assert!(shelf.admits(hash), "comes again");
+                return;
+            }
+            before = occupied;
+            insert(&shelf, hash, 300);
+        }
+        unreachable!("it is full some time");
+    }
+
+    #[test]
+    fn what_takes_less_than_half_of_a_shard_fits() {
+        for budget in [1 << 16, 1 << 20, 64 << 20] {
+            let (shelf, _) = shelf(budget);
+            let half = usize::try_from(shelf.entries.shard_capacity() / 2).expect("is small");
+            assert!(half * 2 * ((budget >> 22).max(1)) <= budget + (1 << 12), "{half} of {budget}");
+            assert!(half >= (budget / 2).min(1 << 20), "{half} of {budget}");
+            assert!(shelf.fits(half - 1) && !shelf.fits(half), "{half} of {budget}");
+        }
+    }
+
+    #[test]
+    fn what_the_bookkeeping_takes_is_not_left_to_entries() {
+        let (shelf, _) = shelf(1 << 20);
+        let left = |budget: u64| budget - shelf.bookkeeping();
+        let is_near = |a: u64, b: u64| a.abs_diff(b) <= b / 64;
+        assert_eq!(get(&shelf.capacity), 1 << 20);
+        insert(&shelf, 1, 10);
+        assert!(shelf.bookkeeping() > 1 << 15, "the index came with the first one");
+        assert_eq!(get(&shelf.capacity), left(1 << 20));
+        let before = get(&shelf.capacity);
+        for hash in hashes(3 * REBALANCE_EVERY) {
+            insert(&shelf, hash, 0);
+        }
+        assert!(before > get(&shelf.capacity), "it has grown");
+        assert!(is_near(get(&shelf.capacity), left(1 << 20)));
+
+        // Small steps are not worth the trouble.
+        let before = get(&shelf.capacity);
+        shelf.set_budget(get(&shelf.capacity) + shelf.bookkeeping() + before / 200);
+        assert_eq!(get(&shelf.capacity), before);
+        shelf.set_budget(before + shelf.bookkeeping() - before / 100);
+        assert_eq!(get(&shelf.capacity), before - before / 100);
+        shelf.set_budget(1 << 19);
+        assert!(is_near(get(&shelf.capacity), left(1 << 19)));
+        assert!(shelf.occupied() <= get(&shelf.capacity), "what is too much has gone");
+        shelf.set_budget(0);
+        assert_eq!((get(&shelf.capacity), shelf.occupied()), (1, 0));
+    }
+
+    /// What is read again and again stays, and what was is in nobody's way.
+    #[test]
+    fn what_is_used_stays() {
+        let (shelf, counts) = shelf(1 << 16);
+        let (used, forgotten) = (hashes(40).collect::<Vec<_>>(), hashes(80).skip(40).collect::<Vec<_>>());
+        used.iter().chain(&forgotten).for_each(|hash| insert(&shelf, *hash, 100));
+        assert!(forgotten.iter().all(|hash| has(&shelf, *hash)));
+        for (count, hash) in hashes(20_000).skip(80).enumerate() {
+            insert(&shelf, hash, 100);
+            if count % 50 == 0 {
+                assert!(used.iter().all(|hash| has(&shelf, *hash)), "after {count}");
+            }
+        }
+        // As many as there is room for if those go that nobody reads any more.
+        let others: Vec<_> = hashes(get(&counts.entries) + 20).skip(80).collect();
+        for round in 0..10 {
+            for hash in &others {
+                if !has(&shelf, *hash) {
+                    insert(&shelf, *hash, 100);
+                }
+            }
+            assert!(used.iter().all(|hash| has(&shelf, *hash)), "in round {round}");
+        }
+        let found = |hashes: &[u64]| hashes.iter().filter(|hash| has(&shelf, **hash)).count();
+        assert_eq!(found(&others), others.len());
+        assert!(found(&forgotten) < forgotten.len() - 10);
+    }
+
+    #[test]
+    fn what_is_left_goes_with_the_shelf() {
+        let value: Arc<dyn Any + Send + Sync> = Arc::new(7);
+        let (shelf, _) = shelf(1 << 16);
+        for hash in hashes(10) {
+            shelf.insert(hash, Entry::decoded(&label(&hash.to_le_bytes()), Some(value.clone()), 8));
+        }
+        assert_eq!(Arc::strong_count(&value), 11);
+        drop(shelf);
+        assert_eq!(Arc::strong_count(&value), 1);
+    }
+
+    /// quick_cache hashes nothing but the keys, which are hashes.
+    #[test]
+    fn a_hash_is_hashed_to_itself_and_bytes_to_something() {
+        assert_eq!(Hashed.hash_one(0x0123_4567_89ab_cdef_u64), 0x0123_4567_89ab_cdef);
+        let mut hasher = Hashed.build_hasher();
+        hasher.write(&[1, 2, 3]);
+        assert_eq!(hasher.finish(), 0x01_02_03);
     }
 }

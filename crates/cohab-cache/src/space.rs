@@ -339,3 +339,259 @@ fn mix(hash: u64, tenant: Tenant, place: u64) -> u64 {
     let product = u128::from(hash ^ place) * u128::from(tenant.get() ^ 0x9E37_79B9_7F4A_7C15);
     (product >> 64) as u64 ^ product as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Cache;
+
+    const fn at(version: u64) -> At {
+        At { version: Version::new(version), changed: Version::new(version) }
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "as what is found")]
+    fn value(bytes: &[u8]) -> Option<(Version, &[u8])> {
+        Some((Version::new(1), bytes))
+    }
+
+    /// A space at version 1, of a cache with room for many small entries.
+    fn space(policy: Policy) -> (Cache, Space) {
+        let cache = Cache::new(1 << 20);
+        let space = cache.space(policy);
+        space.advance(at(1), |_, _| true);
+        (cache, space)
+    }
+
+    fn pinned_bytes(space: &Space) -> u64 {
+        space.counts.pinned_bytes.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn a_space_that_is_off_keeps_nothing() {
+        let policies = [Policy::Shared, Policy::Own(1 << 19), Policy::Pinned, Policy::Off];
+        for policy in policies {
+            let (_cache, space) = space(policy);
+            let is_on = policy != Policy::Off;
+            assert_eq!((space.policy(), space.is_on(), space.has_room()), (policy, is_on, is_on));
+            assert_eq!(space.fill(b"key", value(b"v"), at(1)), is_on);
+            assert_eq!(space.get(b"key", at(1)) == Lookup::Value("v".into()), is_on);
+            assert_eq!(space.stats().entries, u64::from(is_on));
+        }
+    }
+
+    #[test]
+    fn everything_that_happens_is_counted() {
+        let (_cache, space) = space(Policy::Shared);
+        space.fill(b"key", value(b"v"), at(1));
+        space.fill(b"absent", None, at(1));
+        space.note_miss();
+        assert_eq!(space.get(b"nothing", at(1)), Lookup::Unknown);
+        assert_eq!(space.get(b"key", at(1)), Lookup::Value("v".into()));
+        assert_eq!(space.get(b"absent", at(1)), Lookup::Absent);
+        // From before it was set.
+        assert_eq!(space.get(b"key", at(0)), Lookup::Unknown);
+        let Stats { hits, misses, refusals, evictions, invalidations, floors, entries, bytes, horizon } =
+            space.stats();
+        assert_eq!(
+            [hits, misses, refusals, evictions, invalidations, floors, entries],
+            [2, 1, 1, 0, 0, 0, 2]
+        );
+        assert!(bytes > 2 * 48 && bytes < 2 * 200, "{bytes}");
+        assert_eq!(horizon, Version::new(1));
+
+        assert!(space.is_behind(at(2)) && !space.is_behind(at(1)) && !space.is_behind(at(0)));
+        space.advance(at(2), |_, written| {
+            written(b"key", Version::new(2));
+            written(b"nothing", Version::new(2));
+            true
+        });
+        // A commit was faster.
+        assert!(!space.fill(b"key", value(b"v"), at(1)));
+        space.advance(at(3), |_, _| false);
+        space.advance(at(3), |_, _| panic!("is known"));
+        let Stats { refusals, invalidations, floors, entries, .. } = space.stats();
+        assert_eq!([refusals, invalidations, floors, entries], [2, 1, 1, 1]);
+        assert_eq!(space.get(b"absent", at(3)), Lookup::Unknown, "all went at once");
+    }
+
+    #[test]
+    fn what_is_too_long_is_not_kept() {
+        let (_cache, space) = space(Policy::Shared);
+        let key = vec![1; KEY_BYTES_MAX + 1];
+        assert!(space.fill(&key[1..], value(b"v"), at(1)) && !space.fill(&key, value(b"v"), at(1)));
+        // With its key and what is kept beside it an entry takes less than half.
+        let most = (1..1 << 20).rev().find(|len| space.shelf().fits(*len)).expect("something does");
+        let value_of = |len: usize| vec![1; len - key[1..].len()];
+        assert!(!space.fill(&key[1..], value(&value_of(most - 127)), at(1)));
+        assert!(space.fill(&key[1..], value(&value_of(most - 128)), at(1)));
+        assert!(!space.fill_decoded::<_, ()>(b"k", Some((Version::new(1), Arc::new(1_u8))), most, at(1)));
+        assert!(space.fill_decoded::<_, ()>(b"k", Some((Version::new(1), Arc::new(1_u8))), most / 2, at(1)));
+        assert!(space.fill_decoded::<u8, ()>(b"k", None, most, at(1)), "there is nothing that takes room");
+    }
+
+    #[test]
+    fn a_full_cache_takes_in_what_was_asked_for_before() {
+        let (_cache, space) = space(Policy::Shared);
+        let mut keys = (0_u32..).map(u32::to_be_bytes);
+        while space.has_room() {
+            space.fill(&keys.next().expect("there are many"), value(&[7; 300]), at(1));
+        }
+        let keys: Vec<_> = keys.take(200).collect();
+        // As bytes, and decoded, are two things to ask for.
+        let decoded =
+            |key| space.fill_decoded::<_, ()>(key, Some((Version::new(1), Arc::new(1_u8))), 1, at(1));
+        let (first, first_decoded) = keys.iter().fold((0, 0), |(bytes, decoded_), key| {
+            (bytes + u32::from(space.fill(key, value(&[7; 300]), at(1))), decoded_ + u32::from(decoded(key)))
+        });
+        assert!(first < 10 && first_decoded < 10, "{first} and {first_decoded} of 200 are let in at once");
+        let second = keys.iter().filter(|key| space.fill(&key[..], value(&[7; 300]), at(1))).count();
+        assert!(second > 150, "{second} of 200 are let in when they come again");
+        assert!(space.stats().evictions > 0);
+    }
+
+    #[test]
+    fn a_value_is_kept_in_eight_types_and_goes_in_all_of_them() {
+        struct Codec<const N: usize>;
+        let (_cache, space) = space(Policy::Shared);
+        macro_rules! each {
+            ($do:ident) => {
+                [$do!(0), $do!(1), $do!(2), $do!(3), $do!(4), $do!(5), $do!(6), $do!(7), $do!(8)]
+            };
+        }
+        macro_rules! fill {
+            ($n:literal) => {
+                space.fill_decoded::<_, Codec<$n>>(b"key", Some((Version::new(1), Arc::new($n))), 8, at(1))
+            };
+        }
+        macro_rules! get {
+            ($n:literal) => {
+                match space.get_decoded::<i32, Codec<$n>>(b"key", at(1)) {
+                    Lookup::Value(value) => Some(*value),
+                    _ => None,
+                }
+            };
+        }
+        assert_eq!(each!(get), [None; 9]);
+        assert!(space.fill(b"key", value(b"bytes"), at(1)));
+        assert_eq!(each!(fill), [true, true, true, true, true, true, true, true, false]);
+        assert_eq!(each!(get), std::array::from_fn(|n| i32::try_from(n).ok().filter(|n| *n < 8)));
+        assert_eq!(space.get(b"key", at(1)), Lookup::Value("bytes".into()));
+        assert_eq!((space.stats().hits, space.stats().entries), (9, 9));
+        space.advance(at(2), |_, written| {
+            written(b"key", Version::new(2));
+            true
+        });
+        assert_eq!((space.stats().invalidations, space.stats().entries, space.stats().bytes), (9, 0, 0));
+    }
+
+    #[test]
+    fn half_of_a_cache_may_be_pinned_and_to_the_byte() {
+        let cache = Cache::new(1 << 20);
+        let filled = |cache: &Cache, count: u32| {
+            let space = cache.space(Policy::Pinned);
+            (0..count).for_each(|key| _ = space.fill(&key.to_be_bytes(), value(&[7; 300]), at(1)));
+            space
+        };
+        let one = pinned_bytes(&filled(&cache, 1));
+        assert!(one > 300);
+        // It goes on being pinned by nobody.
+        let exactly = Cache::new(usize::try_from(2000 * one).expect("is small"));
+        let space = filled(&exactly, 999);
+        assert_eq!(pinned_bytes(&space), 999 * one);
+        space.fill(b"the last", value(&[7; 296]), at(1));
+        assert_eq!(pinned_bytes(&space), 1000 * one);
+        space.fill(b"too much", value(&[7; 296]), at(1));
+        assert_eq!((pinned_bytes(&space), space.stats().entries), (1000 * one, 1001));
+
+        // What is written is pinned no more, nor what goes at once.
+        space.advance(at(2), |_, written| {
+            written(&7_u32.to_be_bytes(), Version::new(2));
+            written(b"too much", Version::new(2));
+            true
+        });
+        assert_eq!(pinned_bytes(&space), 999 * one);
+        space.advance(at(3), |_, _| false);
+        assert_eq!(pinned_bytes(&space), 0);
+        let other = filled(&exactly, 10);
+        assert_eq!(pinned_bytes(&other), 10 * one);
+        other.clear();
+        assert_eq!(pinned_bytes(&other), 0);
+    }
+
+    #[test]
+    fn what_was_pinned_until_everything_went_is_not_taken_off_twice() {
+        let cache = Cache::new(1 << 16);
+        let space = cache.space(Policy::Pinned);
+        for key in 0..20_u32 {
+            assert!(space.fill(&key.to_be_bytes(), value(&[7; 300]), at(1)));
+        }
+        space.clear();
+        assert!(space.fill(b"new", value(&[7; 300]), at(1)));
+        let one = pinned_bytes(&space);
+        // Others take the room of those that nobody can read any more.
+        let used = cache.space(Policy::Shared);
+        used.advance(at(1), |_, _| true);
+        let read = |key: u32| {
+            if used.get(&key.to_be_bytes(), at(1)) == Lookup::Unknown {
+                used.fill(&key.to_be_bytes(), value(&[7; 300]), at(1));
+            }
+        };
+        (0..500).for_each(read);
+        let count = u32::try_from(used.stats().entries).expect("is small") + 15;
+        (0..20).for_each(|_| (500..500 + count).for_each(read));
+        assert!(space.stats().entries < 15, "{:?} {:?}", space.stats(), used.stats());
+        assert_eq!(pinned_bytes(&space), one);
+        assert_eq!(space.stats().bytes, one * space.stats().entries);
+    }
+
+    #[test]
+    fn a_space_that_is_gone_leaves_nothing_to_account_for() {
+        let (cache, first) = space(Policy::Pinned);
+        assert!(first.fill(b"key", value(b"v"), at(1)));
+        let shared = first.shared.clone();
+        let occupied = shared.common.occupied();
+        assert!(shared.ledger.pinned_bytes() > 0);
+        drop(first);
+        assert_eq!(shared.ledger.pinned_bytes(), 0);
+        assert_eq!(shared.common.occupied(), occupied, "others take its room in time");
+        let next = cache.space(Policy::Pinned);
+        next.advance(at(1), |_, _| true);
+        assert_eq!((next.get(b"key", at(1)), next.stats().entries), (Lookup::Unknown, 0));
+    }
+
+    /// Values of many KiB are not to pile up until others need their room.
+    #[test]
+    fn what_is_large_is_freed_soon() {
+        let (_cache, space) = space(Policy::Shared);
+        let value = Arc::new(1_u8);
+        let mut is_soon = 0;
+        // Other tests keep what is dropped meanwhile, for a moment; and what is small is let go of by the dozen.
+        for key in 0..100_000_u32 {
+            let large = Some((Version::new(1), value.clone()));
+            let key = (key % 2).to_be_bytes();
+            assert!(space.fill_decoded::<_, ()>(&key, large, LARGE - 16, at(1)));
+            is_soon = if Arc::strong_count(&value) < 12 { is_soon + 1 } else { 0 };
+            if is_soon == 50 {
+                return;
+            }
+        }
+        panic!("there were always more than two");
+    }
+
+    #[test]
+    fn keys_tenants_and_types_lie_in_different_places() {
+        let tenant = Tenant::new(1, 0);
+        let count =
+            |hashes: &mut dyn Iterator<Item = u64>| hashes.collect::<std::collections::HashSet<_>>().len();
+        let hash = |i: u64| i.wrapping_mul(0xd134_2543_de82_ef95);
+        for i in 0..1000 {
+            assert_eq!(count(&mut (0..=8).map(|place| mix(hash(i), tenant, place))), 9, "{i}");
+        }
+        let tenants = (0..30).flat_map(|space| (0..30).map(move |generation| Tenant::new(space, generation)));
+        assert_eq!(count(&mut tenants.map(|tenant| mix(hash(7), tenant, 0))), 900);
+        // Where only the upper half of a key's hash differs, the lower one of the mix does.
+        assert!(count(&mut (0..1000).map(|i| mix(i << 48, tenant, 0) & 0xffff)) > 900);
+        let ones: u32 = (0..1000).map(|i| mix(hash(i), tenant, 0).count_ones()).sum();
+        assert!((31_000..33_000).contains(&ones), "{ones} of 64,000 bits are set");
+    }
+}
