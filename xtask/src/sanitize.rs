@@ -123,7 +123,13 @@ impl Watcher {
         };
         match self {
             Self::Miri => {}
-            Self::Address => _ = command.env("RUSTFLAGS", "-Zsanitizer=address"),
+            Self::Address => {
+                command.env("RUSTFLAGS", "-Zsanitizer=address");
+                // A page whose file was cut off is read, which is a signal to be handled and nothing to report.
+                command.env("ASAN_OPTIONS", "handle_sigbus=0");
+                let known = workspace.path("xtask/src/sanitize/leaks.txt");
+                command.env("LSAN_OPTIONS", format!("suppressions={}:print_suppressions=0", known.display()));
+            }
             Self::Threads => {
                 // crossbeam orders by fences, which this sanitizer does not know; it has another way for it.
                 command.env("RUSTFLAGS", "-Zsanitizer=thread --cfg crossbeam_sanitize_thread");

@@ -332,7 +332,7 @@ pub(crate) fn chunk(bytes: usize) -> usize {
 }
 
 /// What `bytes` keeps in front of an owner.
-const OWNED: usize = 2 * size_of::<usize>();
+const OWNED: usize = size_of::<[usize; 2]>();
 
 /// Keys and values of up to this many bytes lie in their block; longer ones in an allocation of their own.
 const INLINE_MAX: usize = 512;

@@ -432,11 +432,12 @@ mod tests {
     #[test]
     fn a_full_cache_takes_in_what_was_asked_for_before() {
         let (_cache, space) = space(Policy::Shared);
-        let mut keys = (0_u32..).map(u32::to_be_bytes);
-        while space.has_room() {
-            space.fill(&keys.next().expect("there are many"), value(&[7; 300]), at(1));
-        }
-        let keys: Vec<_> = keys.take(200).collect();
+        let count = (0..100_000_u32).take_while(|key| {
+            space.fill(&key.to_be_bytes(), value(&[7; 300]), at(1));
+            space.has_room()
+        });
+        let count = u32::try_from(count.count()).expect("is small");
+        let keys: Vec<_> = (count + 1..count + 201).map(u32::to_be_bytes).collect();
         // As bytes, and decoded, are two things to ask for.
         let decoded =
             |key| space.fill_decoded::<_, ()>(key, Some((Version::new(1), Arc::new(1_u8))), 1, at(1));

@@ -34,7 +34,8 @@ const KILL: &[&str] = &["kill", "--kills", "600", "--round", "60"];
 const KILL_MANY: &[&str] = &["kill", "--kills", "4000", "--round", "400"];
 const NO_SPACE: &[&str] = &["faults", "--scenario", "write", "--kind", "enospc", "--smoke"];
 const NO_SPACE_FOR_FILES: &[&str] = &["faults", "--scenario", "open", "--kind", "enospc"];
-const NO_SPACE_FOR_LOCKS: &[&str] = &["faults", "--scenario", "locks", "--kind", "enospc"];
+/// A leaked descriptor keeps a lock, which others then wait for, again and again.
+const NO_SPACE_FOR_LOCKS: &[&str] = &["faults", "--scenario", "locks", "--kind", "enospc", "--for", "5"];
 const SHORT_WRITES: &[&str] = &["faults", "--scenario", "write", "--kind", "short-write", "--smoke"];
 const SIGNALS: &[&str] = &["faults", "--scenario", "open", "--kind", "eintr"];
 

@@ -335,7 +335,7 @@ fn a_bomb_is_refused_before_it_takes_memory() {
         bomb.finish().expect("fits into memory")
     };
     let header = encode(&header(DeltaKind::Coalesced, 3, 5));
-    let check = |plain_bytes, body: &[u8], what: &str| {
+    let check = |plain_bytes, body: &[u8], what: &'static str| {
         assert!(body.len() < 20_000, "it is worth its name");
         let bytes = Forged { header: &header, plain_bytes, pieces: 1, body }.bytes();
         let delta = DeltaReader::open(&bytes, u64::MAX).expect("its bytes are in order");
@@ -346,7 +346,7 @@ fn a_bomb_is_refused_before_it_takes_memory() {
                 Err(error) => break error,
             }
         };
-        assert_eq!(error.to_string(), damaged(Box::leak(what.into())).to_string());
+        assert_eq!(error.to_string(), damaged(what).to_string());
         assert!(blocks.block.capacity() < 1 << 20, "{} bytes", blocks.block.capacity());
     };
     let entry = block(&encode(&put(b"k")));
