@@ -9,6 +9,7 @@ mod execute;
 mod minimize;
 mod report;
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 
+use self::bounds::Bounds;
 use self::build::Built;
 use self::execute::{Corpus, Run};
 use self::report::Report;
@@ -118,7 +120,10 @@ fn run_all(
     jobs: usize,
     how: impl Fn(&str) -> Run + Sync,
 ) -> Result<()> {
-    let queue: Mutex<VecDeque<&str>> = Mutex::new(built.targets.iter().map(String::as_str).collect());
+    let mut targets: Vec<&str> = built.targets.iter().map(String::as_str).collect();
+    // What takes longest first, so that it does not go on alone in the end.
+    targets.sort_by_key(|target| Reverse(Bounds::of(target).seconds));
+    let queue = Mutex::new(VecDeque::from(targets));
     let report = Mutex::new(Report::new(built.sanitizer));
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     let work = || {

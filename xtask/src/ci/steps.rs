@@ -1,7 +1,9 @@
 //! What each step of the gate does.
 
 use std::io::{BufRead, BufReader, Write};
+use std::num::NonZero;
 use std::process::{Command, Stdio};
+use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
@@ -9,6 +11,9 @@ use clap::ValueEnum;
 use crate::report::Report;
 use crate::workspace::{self, Target, Workspace, run};
 use crate::{deny, fuzz, peers, planted, plugins, rigs};
+
+/// How many tests run at a time for each processor.
+const TESTS_EACH: usize = 2;
 
 /// A step of the gate, in the order in which they run: what is cheap and fails often comes first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -110,6 +115,9 @@ fn doc(workspace: &Workspace) -> Result<()> {
 fn test(workspace: &Workspace, report: &mut Report) -> Result<()> {
     let mut command = workspace.cargo("test");
     command.args(["--workspace", "--no-fail-fast"]);
+    // Many of the tests wait for processes, for most of their time.
+    let threads = thread::available_parallelism().map_or(1, NonZero::get) * TESTS_EACH;
+    command.env("RUST_TEST_THREADS", threads.to_string());
     each_line(&mut command, |line| {
         if line.starts_with("test result:") {
             report.test_results.push(line.to_owned());

@@ -46,7 +46,8 @@ pub enum Tier {
 }
 
 impl Tier {
-    const ALL: [Self; 2] = [Self::Wasm, Self::Script];
+    const ALL: &[Self] =
+        if cfg!(feature = "modules") { &[Self::Wasm, Self::Script] } else { &[Self::Script] };
 
     fn name(self) -> &'static str {
         match self {
@@ -80,8 +81,7 @@ impl Tier {
         let mark = format!("{mark:08}");
         Ok(match self {
             Self::Wasm => {
-                let text = include_str!("plugins/sums.wat").replace("{mark}", &mark).replace("{more}", more);
-                wat::parse_str(text)?
+                assemble(&include_str!("plugins/sums.wat").replace("{mark}", &mark).replace("{more}", more))?
             }
             Self::Script => include_str!("plugins/sums.rhai").replace("{mark}", &mark).into_bytes(),
         })
@@ -94,6 +94,16 @@ impl Tier {
         code.truncate(code.len() / 2);
         Ok(code)
     }
+}
+
+#[cfg(feature = "modules")]
+fn assemble(text: &str) -> Result<Vec<u8>> {
+    Ok(wat::parse_str(text)?)
+}
+
+#[cfg(not(feature = "modules"))]
+fn assemble(_text: &str) -> Result<Vec<u8>> {
+    anyhow::bail!("modules are measured with the feature `modules` alone")
 }
 
 /// The text of functions that make a module of about [`LARGE_BYTES`].

@@ -51,7 +51,7 @@ pub fn run(stage: Stage<'_>) -> Result<Series> {
         return Ok(Series::new());
     }
     let mut homes = Vec::new();
-    for tier in Tier::ALL {
+    for &tier in Tier::ALL {
         let home = Home::make(place, "requests", tier, &tier.code(0)?)?;
         let namespace = namespace()?;
         (0..ROWS).try_for_each(|row| home.store.submit(batch(&namespace, row)).map(drop))?;

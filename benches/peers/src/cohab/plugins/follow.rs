@@ -37,20 +37,21 @@ pub fn run(stage: Stage<'_>) -> Result<Series> {
     let alone_dir = place.fresh("alone")?;
     let alone = open(&alone_dir)?;
     let homes: Vec<Home> = Tier::ALL
-        .into_iter()
-        .map(|tier| Home::make(place, "followed", tier, &tier.code(0)?))
+        .iter()
+        .map(|tier| Home::make(place, "followed", *tier, &tier.code(0)?))
         .collect::<Result<_>>()?;
-    let stores = [&alone, &homes[0].store, &homes[1].store];
+    let stores = [&alone].into_iter().chain(homes.iter().map(|home| &home.store));
     let writer = |store| Ok(Writer { store, namespace: namespace()?, commits: 0 });
-    let mut writers: Vec<Writer<'_>> = stores.into_iter().map(writer).collect::<Result<_>>()?;
+    let mut writers: Vec<Writer<'_>> = stores.map(writer).collect::<Result<_>>()?;
     let series = interleaved(
         &[(Name::Cohab, ())],
         sizes.long_rounds,
         |_| (),
         |_, (), ()| {
-            let mut took = [Vec::new(), Vec::new(), Vec::new()];
+            let count = writers.len();
+            let mut took = vec![Vec::new(); count];
             for turn in 0..TURNS {
-                for at in (0..3).map(|at| (at + turn) % 3) {
+                for at in (0..count).map(|at| (at + turn) % count) {
                     place.sync()?;
                     took[at].extend(writers[at].commit(sizes.commits_1 / TURNS)?);
                     if at > 0 {
@@ -58,16 +59,14 @@ pub fn run(stage: Stage<'_>) -> Result<Series> {
                     }
                 }
             }
-            let [alone, wasm, script] = took.map(|took| quantile(&took, 0.5) / 1e3);
-            let mut figures = vec![
-                ("alone", alone),
-                ("beside wasm", wasm),
-                ("beside script", script),
-                ("wasm to alone", wasm / alone),
-                ("script to alone", script / alone),
-            ];
-            let titles = [("wasm", "wasm in all"), ("script", "script in all")];
-            for (writer, (behind, in_all)) in writers[1..].iter_mut().zip(titles) {
+            let micros: Vec<f64> = took.iter().map(|took| quantile(took, 0.5) / 1e3).collect();
+            let mut figures = vec![("alone", micros[0])];
+            for ((tier, writer), beside) in Tier::ALL.iter().zip(&mut writers[1..]).zip(&micros[1..]) {
+                let [title, ratio, behind, in_all] = match tier {
+                    Tier::Wasm => ["beside wasm", "wasm to alone", "wasm", "wasm in all"],
+                    Tier::Script => ["beside script", "script to alone", "script", "script in all"],
+                };
+                figures.extend([(title, *beside), (ratio, beside / micros[0])]);
                 place.sync()?;
                 let begin = Instant::now();
                 writer.commit(sizes.plugins.followed)?;

@@ -36,7 +36,7 @@ pub fn latency(stage: Stage<'_>) -> Result<Series> {
         return Ok(Series::new());
     }
     let mut homes = Vec::new();
-    for tier in Tier::ALL {
+    for &tier in Tier::ALL {
         homes.push(Home::make(place, "edited", tier, &tier.large_code(0)?)?);
     }
     let mut mark = 0;
@@ -156,7 +156,7 @@ fn join<T>(threads: Vec<ScopedJoinHandle<'_, Result<T>>>) -> Result<Vec<T>> {
 /// Reloads a plugin again and again, with edits that are good and some that are not, while it counts.
 pub fn many(stage: Stage<'_>, tier: Tier) -> Result<Series> {
     let Stage { place, sizes, .. } = stage;
-    if !stage.has(Name::Cohab) {
+    if !stage.has(Name::Cohab) || !Tier::ALL.contains(&tier) {
         return Ok(Series::new());
     }
     let home = Home::make(place, "reloaded", tier, &tier.large_code(0)?)?;
