@@ -189,7 +189,7 @@ impl Space {
         let Some(place) = self.place_of::<(V, C)>(true) else { return false };
         let version = found.as_ref().map(|(version, _)| *version);
         let value = found.map(|(_, value)| value as Arc<dyn Any + Send + Sync>);
-        let value_bytes = if value.is_some() { chunk(value_bytes + 2 * size_of::<usize>()) } else { 0 };
+        let value_bytes = if value.is_some() { chunk(value_bytes + size_of::<[usize; 2]>()) } else { 0 };
         self.put(key, place, version, at, value_bytes, |head| Entry::decoded(head, value, value_bytes))
     }
 
