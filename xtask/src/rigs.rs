@@ -34,6 +34,8 @@ pub(crate) fn run(workspace: &Workspace, rig: &str, arguments: &Arguments) -> Re
 
 /// Tests the rigs themselves, and runs each of them briefly. One that finds something does not keep the others from running.
 pub(crate) fn smoke(workspace: &Workspace) -> Result<()> {
+    // Their program and their tests at the same time.
+    workspace::run(command(workspace, "build", Profile::Dev)?.args(SMOKED_WITH).arg("--all-targets"))?;
     workspace::run(command(workspace, "test", Profile::Dev)?.args(SMOKED_WITH))?;
     let mut failed = Vec::new();
     for rig in SMOKED {

@@ -87,7 +87,7 @@ pub(crate) struct Target {
 }
 
 /// How well a program is compiled that is run for as long as somebody asks, or briefly by the gate.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Profile {
     /// As what is released is.
     Release,

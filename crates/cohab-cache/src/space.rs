@@ -549,12 +549,16 @@ mod tests {
     fn a_space_that_is_gone_leaves_nothing_to_account_for() {
         let (cache, first) = space(Policy::Pinned);
         assert!(first.fill(b"key", value(b"v"), at(1)));
-        let shared = first.shared.clone();
+        let (shared, counts) = (first.shared.clone(), first.counts.clone());
         let occupied = shared.common.occupied();
         assert!(shared.ledger.pinned_bytes() > 0);
         drop(first);
         assert_eq!(shared.ledger.pinned_bytes(), 0);
         assert_eq!(shared.common.occupied(), occupied, "others take its room in time");
+        // Of which nobody is told any more.
+        shared.common.set_budget(0);
+        assert_eq!((shared.common.occupied(), counts.entries.load(Ordering::Relaxed)), (0, 1));
+        shared.common.set_budget(1 << 20);
         let next = cache.space(Policy::Pinned);
         next.advance(at(1), |_, _| true);
         assert_eq!((next.get(b"key", at(1)), next.stats().entries), (Lookup::Unknown, 0));

@@ -11,9 +11,12 @@ use crate::workspace::{self, Profile, Workspace};
 
 /// Counts what is executed, which is how libFuzzer finds its way. Comparisons are not shown to it as `cargo fuzz` has
 /// them: the corpora know the words of each format, and without it a store does half as much again in the same time.
-const COVERAGE: &str = "--cfg fuzzing -Cdebug-assertions -Ccodegen-units=1 -Cpasses=sancov-module \
+const COVERAGE: &str = "--cfg fuzzing -Cdebug-assertions -Cpasses=sancov-module \
      -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
      -Cllvm-args=-sanitizer-coverage-pc-table";
+
+/// What runs for long is compiled for longer.
+const IN_ONE_PIECE: &str = "-Ccodegen-units=1";
 
 const ADDRESS_SANITIZER: &str = "-Zsanitizer=address";
 
@@ -74,6 +77,9 @@ pub(super) fn build(
     let beside = if sanitizer == Sanitizer::Address { "" } else { "plain" };
     let target_directory = metadata.target_directory.join(beside);
     let mut flags = COVERAGE.to_owned();
+    if profile == Profile::Release {
+        flags = format!("{flags} {IN_ONE_PIECE}");
+    }
     if sanitizer == Sanitizer::Address {
         flags = format!("{flags} {ADDRESS_SANITIZER}");
     }
