@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-use self::defects::{ALL, Defect, LIMIT};
+use self::defects::{ALL, CONTROL_LIMIT, Defect, LIMIT};
 use crate::rigs;
 use crate::workspace::{self, Profile, Workspace};
 
@@ -49,7 +49,7 @@ fn plant(wanted: &[Defect], arguments: &Arguments, rigs: &Rigs) -> Result<()> {
     println!("{:24} {:7} {:>8}  what the rig said", "defect", "rig", "after");
     let mut missed = Vec::new();
     for defect in wanted {
-        let ran = rigs.run(Some(defect.name), defect.rig)?;
+        let ran = rigs.run(Some(defect.name), defect.rig, LIMIT)?;
         let (is_caught, said) = judge(defect, &ran);
         tell(defect.name, defect.rig, &ran, said);
         if !is_caught {
@@ -64,7 +64,7 @@ fn plant(wanted: &[Defect], arguments: &Arguments, rigs: &Rigs) -> Result<()> {
         let is_wanted = |rig: &&[&str]| defects::is_fast(rig) || !arguments.smoke;
         let controls: BTreeSet<_> = wanted.iter().map(|defect| defect.rig).filter(is_wanted).collect();
         for rig in controls {
-            let ran = rigs.run(None, rig)?;
+            let ran = rigs.run(None, rig, CONTROL_LIMIT)?;
             let is_well = ran.status.is_some_and(|status| status.success());
             tell("none", rig, &ran, if is_well { "" } else { ran.last_line() });
             if !is_well {
@@ -160,7 +160,7 @@ impl Rigs {
     }
 
     /// Runs a rig with a defect or without, for no longer than it may take.
-    fn run(&self, defect: Option<&str>, arguments: &[&str]) -> Result<Ran> {
+    fn run(&self, defect: Option<&str>, arguments: &[&str], limit: Duration) -> Result<Ran> {
         let (said, own) = (tempfile::NamedTempFile::new()?, tempfile::tempdir_in(&self.place)?);
         let mut command = Command::new(&self.program);
         command.args(arguments).arg("--dir").arg(own.path());
@@ -170,7 +170,7 @@ impl Rigs {
         command.stdout(both.try_clone()?).stderr(both.try_clone()?).process_group(0);
         let begin = Instant::now();
         let mut child = command.spawn().with_context(|| format!("cannot run {}", self.program.display()))?;
-        let status = wait(&mut child, LIMIT)?;
+        let status = wait(&mut child, limit)?;
         let took = begin.elapsed();
         let said = String::from_utf8_lossy(&fs::read(said.path())?).into_owned();
         Ok(Ran { status, said, took })

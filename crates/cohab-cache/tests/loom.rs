@@ -54,6 +54,7 @@ impl Model {
     /// Learns of the versions up to one. If it is not known what they wrote, everything goes.
     fn advance(&self, version: u64, is_known: bool) {
         self.intervals.advance(at(version), |since| {
+            assert!(since.get() < version, "what is known is not asked for again");
             if is_known && since.get() < 3 && version >= 3 {
                 self.place.lock().expect("nobody panics").take_if(|(valid_from, _)| *valid_from < 3);
             }
@@ -130,6 +131,11 @@ fn what_is_there_is_forgotten_before_the_horizon_moves() {
         },
         Model::read_all,
     ]);
+}
+
+#[test]
+fn two_who_learn_of_the_same() {
+    explore([|model| model.advance(3, true), |model| model.advance(3, true)]);
 }
 
 #[test]

@@ -16,6 +16,9 @@ pub(super) struct Defect {
 /// How long a rig may take. A defect that hangs a store is not caught by that.
 pub(super) const LIMIT: Duration = Duration::from_mins(5);
 
+/// How long a rig may take that has nothing to find, and goes on to its end.
+pub(super) const CONTROL_LIMIT: Duration = Duration::from_mins(30);
+
 impl Defect {
     const fn new(name: &'static str, rig: &'static [&'static str], says: &'static [&'static str]) -> Self {
         Self { name, rig, says }
