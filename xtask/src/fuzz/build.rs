@@ -73,8 +73,9 @@ pub(super) fn build(
         () if address_sanitizer_works() => Sanitizer::Address,
         () => Sanitizer::Missing,
     };
-    // Beside each other, so that neither has to be built anew after the other.
-    let beside = if sanitizer == Sanitizer::Address { "" } else { "plain" };
+    // Beside each other and beside all else, so that nothing has to be built anew after the other: build scripts look whether
+    // the compiler is to act as nightly, and what they belong to is part of nearly everything.
+    let beside = if sanitizer == Sanitizer::Address { "sanitized" } else { "plain" };
     let target_directory = metadata.target_directory.join(beside);
     let mut flags = COVERAGE.to_owned();
     if profile == Profile::Release {
