@@ -183,11 +183,10 @@ fn features(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Whether another step builds a package with this feature and no other: the rigs are built with planted defects, the benchmark
-/// beside other engines with scripts, and what plugins are tested with is the facade and the host, each with WebAssembly.
+/// Whether another step builds a package with this feature and no other: the benchmark beside other engines with scripts, and what
+/// plugins are tested with is the facade and the host, each with WebAssembly.
 fn is_built_alone(package: &str, feature: &str) -> bool {
-    feature == "planted"
-        || [("cohab", "scripts"), ("cohab", "plugins"), (plugins::HOST, "wasm")].contains(&(package, feature))
+    [("cohab", "scripts"), ("cohab", "plugins"), (plugins::HOST, "wasm")].contains(&(package, feature))
 }
 
 /// Packages everything that is published, without building it again: the build is what the other steps check.
