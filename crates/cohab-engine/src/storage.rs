@@ -126,11 +126,7 @@ impl Refusal {
 
     fn noted<T>(&self, outcome: io::Result<T>) -> io::Result<T> {
         outcome.inspect_err(|error| {
-            let same = match error.raw_os_error() {
-                Some(number) => io::Error::from_raw_os_error(number),
-                None => io::Error::new(error.kind(), error.to_string()),
-            };
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(same);
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(cohab_fs::copy_of(error));
         })
     }
 }

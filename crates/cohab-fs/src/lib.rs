@@ -314,6 +314,13 @@ impl TempDir {
     }
 }
 
+/// Returns the same error once more, for somebody else to be told. One cannot be cloned, but its number and text can.
+pub fn copy_of(error: &io::Error) -> io::Error {
+    error
+        .raw_os_error()
+        .map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
+}
+
 /// Tries a lock, again for as long as a signal comes in between: on FUSE and network file systems even a lock that is
 /// only tried waits for an answer, and to be interrupted in that says nothing about the lock.
 pub fn uninterrupted(mut attempt: impl FnMut() -> Result<(), TryLockError>) -> Result<(), TryLockError> {

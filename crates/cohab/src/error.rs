@@ -213,7 +213,7 @@ impl Error {
             return error.source(own.duplicate());
         }
         match source.downcast_ref::<std::io::Error>() {
-            Some(system) => error.source(copy_of(system)),
+            Some(system) => error.source(cohab_fs::copy_of(system)),
             // What cannot be copied can still be quoted.
             None => error.source(source.to_string()),
         }
@@ -344,20 +344,12 @@ impl From<cohab_fs::Error> for Error {
             other => {
                 let message = other.to_string();
                 match StdError::source(&other).and_then(|source| source.downcast_ref::<std::io::Error>()) {
-                    Some(source) => Self::new(Kind::Io, message).source(copy_of(source)),
+                    Some(source) => Self::new(Kind::Io, message).source(cohab_fs::copy_of(source)),
                     None => Self::new(Kind::Io, message),
                 }
             }
         }
     }
-}
-
-/// An I/O error cannot be cloned, but its number and text can.
-fn copy_of(error: &std::io::Error) -> std::io::Error {
-    error.raw_os_error().map_or_else(
-        || std::io::Error::new(error.kind(), error.to_string()),
-        std::io::Error::from_raw_os_error,
-    )
 }
 
 impl From<cohab_lock::Error> for Error {
