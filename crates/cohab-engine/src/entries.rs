@@ -6,6 +6,7 @@ use std::ops::Bound;
 
 use redb::ReadableTable;
 
+use crate::gap::{keys_of, verify_between};
 use crate::guard::guarded;
 use crate::seal::{Guard, SEAL_BYTES, Seal};
 use crate::{Error, Result, Table};
@@ -274,110 +275,9 @@ fn verify_start(
         Direction::Forward => [outside, inside],
         Direction::Reverse => [inside, outside],
     };
-    verify_gap(tree, seal, keys_of(&beside))
-}
-
-/// Verifies that the gap in which a key would stand is one between two sound entries.
-///
-/// A search that was led astray by one damaged key ends right beside that key, and one that a damaged dividing key of a branch
-/// led into the leaf beside it finds that leaf's neighbour on the wrong side of the gap.
-pub(crate) fn verify_absence(
-    tree: &impl ReadableTable<&'static [u8], &'static [u8]>,
-    seal: Seal,
-    key: &[u8],
-) -> Result<()> {
-    if planted!(AbsenceUnverified) {
-        return Ok(());
-    }
-    guarded(seal.table(), || {
-        let mut cursor = tree.lower_bound(Bound::Included(key))?;
-        let beside = [cursor.peek_prev()?, cursor.peek_next()?];
-        for (entry, expected) in beside.iter().zip([Ordering::Less, Ordering::Greater]) {
-            let Some((found, value)) = entry else { continue };
-            seal.verify(found.value(), value.value())?;
-            if found.value().cmp(key) != expected {
-                return Err(out_of_order(seal, found.value()));
-            }
-        }
-        verify_gap(tree, seal, keys_of(&beside))
-    })
-}
-
-/// The entries before and after a gap, as far as there are any.
-type Beside<'a> = [Option<(Guard<'a>, Guard<'a>)>; 2];
-
-fn keys_of<'g>(beside: &'g Beside<'_>) -> [Option<&'g [u8]>; 2] {
-    beside.each_ref().map(|entry| entry.as_ref().map(|(key, _)| key.value()))
-}
-
-/// Verifies that nothing stands between two keys, or a key and an end of the table, that a search has found beside each other.
-///
-/// In one leaf, nothing does. Between two leaves, a damaged branch may lead to some other leaf in place of the one that belongs
-/// there, and all keys of that one may lie on one side of the gap, so that nothing is out of order. It has a place of its own as
-/// well, though, with other neighbours: that is where a search for its keys leads. Cost: two more walks, at the edge of a
-/// leaf only.
-fn verify_gap(
-    tree: &impl ReadableTable<&'static [u8], &'static [u8]>,
-    seal: Seal,
-    beside: [Option<&[u8]>; 2],
-) -> Result<()> {
-    let [before, after] = beside;
-    if before.zip(after).is_some_and(|(before, after)| are_of_one_leaf(before, after)) {
-        return Ok(());
-    }
-    let behind_before = before.map(|key| tree.upper_bound(Bound::Included(key)));
-    let ahead_of_after = after.map(|key| tree.lower_bound(Bound::Included(key)));
-    for cursor in [behind_before, ahead_of_after].into_iter().flatten() {
-        let mut cursor = cursor?;
-        if keys_of(&[cursor.peek_prev()?, cursor.peek_next()?]) != beside {
-            return Err(out_of_order(seal, before.or(after).unwrap_or_default()));
-        }
-    }
-    Ok(())
-}
-
-/// Returns whether two keys that were found beside each other are of the same leaf: there, keys follow each other without a gap,
-/// and what is behind a leaf's last key is at least the header of the next.
-fn are_of_one_leaf(before: &[u8], after: &[u8]) -> bool {
-    std::ptr::eq(before.as_ptr_range().end, after.as_ptr())
+    verify_between(tree, seal, keys_of(&beside))
 }
 
 pub(crate) fn out_of_order(seal: Seal, key: &[u8]) -> Error {
     Error::corrupt(seal.table(), Some(key), "the keys are out of order")
-}
-
-#[cfg(test)]
-mod tests {
-    use redb::{Database, ReadableDatabase, TableDefinition};
-
-    use super::*;
-
-    /// Should the B-tree lay its leaves out in another way, every look-up that finds nothing would take three walks.
-    #[test]
-    fn nearly_all_keys_are_known_to_be_of_one_leaf_with_the_next() -> std::result::Result<(), redb::Error> {
-        const KEYS: usize = 10_000;
-        let table = TableDefinition::<&[u8], &[u8]>::new("t");
-        let database = Database::builder().create_with_backend(redb::backends::InMemoryBackend::new())?;
-        let writing = database.begin_write()?;
-        {
-            let mut tree = writing.open_table(table)?;
-            for i in 0..KEYS {
-                tree.insert(format!("{i:09}").as_bytes(), &[0; 30][..])?;
-            }
-        }
-        writing.commit()?;
-        let tree = database.begin_read()?.open_table(table)?;
-        let mut cursor = tree.lower_bound(Bound::<&[u8]>::Unbounded)?;
-        let (mut pairs, mut edges) = (0, 0);
-        while cursor.next()?.is_some() {
-            if let [Some(before), Some(after)] = keys_of(&[cursor.peek_prev()?, cursor.peek_next()?]) {
-                pairs += 1;
-                edges += usize::from(!are_of_one_leaf(before, after));
-            }
-        }
-        assert_eq!(pairs, KEYS - 1);
-        // A leaf has room for some seventy of them.
-        assert!((KEYS / 100..KEYS / 30).contains(&edges), "{edges} edges of leaves");
-        Ok(())
-    }
 }

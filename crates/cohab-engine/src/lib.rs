@@ -59,6 +59,7 @@ mod copy;
 mod engine;
 mod entries;
 mod error;
+mod gap;
 mod guard;
 mod mapped;
 mod reader;

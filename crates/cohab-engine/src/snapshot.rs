@@ -5,7 +5,8 @@ use std::ops::Bound;
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableError};
 
-use crate::entries::{Direction, Entries, OnDamage, verify_absence};
+use crate::entries::{Direction, Entries, OnDamage};
+use crate::gap::verify_absence;
 use crate::guard::guarded;
 use crate::seal::{Seal, Value};
 use crate::table::TABLES_MAX;
@@ -52,7 +53,7 @@ impl Snapshot {
         let Some((tree, seal)) = self.tree(table) else { return Ok(None) };
         match seal.find(key, || tree.get(key))? {
             Some(value) => Ok(Some(value)),
-            None => verify_absence(tree, seal, key).map(|()| None),
+            None => verify_absence(tree, seal, key).map(|_| None),
         }
     }
 

@@ -5,19 +5,26 @@ use std::ops::{Bound, RangeBounds};
 
 use redb::{ReadableTable, WriteTransaction};
 
-use crate::entries::{Direction, Entries, OnDamage, out_of_order, verify_absence};
+use crate::entries::{Direction, Entries, OnDamage, out_of_order};
+use crate::gap::Sound;
 use crate::guard::guarded;
-use crate::seal::{SEAL_BYTES, Seal, Value};
+use crate::seal::{Guard, SEAL_BYTES, Seal, Value};
 use crate::table::TABLES_MAX;
 use crate::{Error, Result, Table};
 
-type Tree<'tx> = redb::Table<'tx, &'static [u8], &'static [u8]>;
+/// A table that was opened.
+struct Open<'tx> {
+    tree: redb::Table<'tx, &'static [u8], &'static [u8]>,
+    seal: Seal,
+    sound: Sound,
+}
 
 /// An open write transaction. It reads its own writes, and is handed to the closure of
 /// [`Engine::write`](crate::Engine::write).
 pub struct Transaction<'tx> {
     inner: &'tx WriteTransaction,
-    trees: [Option<(Tree<'tx>, Seal)>; TABLES_MAX],
+    trees: [Option<Open<'tx>>; TABLES_MAX],
+    /// The stored form of a value that goes in, or of the one that was there.
     sealed: Vec<u8>,
     failed: bool,
     discarded: bool,
@@ -57,37 +64,50 @@ impl<'tx> Transaction<'tx> {
     /// Opens the table on first use; a table that is not there yet is created.
     fn tree<'a>(
         inner: &'tx WriteTransaction,
-        trees: &'a mut [Option<(Tree<'tx>, Seal)>; TABLES_MAX],
+        trees: &'a mut [Option<Open<'tx>>; TABLES_MAX],
         table: Table,
-    ) -> Result<&'a mut (Tree<'tx>, Seal)> {
+    ) -> Result<&'a mut Open<'tx>> {
         let slot = &mut trees[table.slot()];
         if slot.is_none() {
             let tree = guarded(table.name(), || inner.open_table(table.definition()))?;
-            *slot = Some((tree, Seal::new(table)));
+            *slot = Some(Open { tree, seal: Seal::new(table), sound: Sound::default() });
         }
         Ok(slot.as_mut().expect("was filled a line before"))
     }
 
     /// Reads the value of a key, verified; if there is none, the neighbours are.
     pub fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Value<'_>>> {
-        let (tree, seal) = Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
+        let Open { tree, seal, sound } =
+            Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
         match Self::note(&mut self.failed, seal.find(key, || tree.get(key)))? {
             Some(value) => Ok(Some(value)),
-            None => Self::note(&mut self.failed, verify_absence(tree, *seal, key)).map(|()| None),
+            None => Self::note(&mut self.failed, sound.verify_absence(tree, *seal, key)).map(|()| None),
         }
     }
 
-    /// Puts the value that `parts` make up, in order, under a key, and returns the value that was there, verified.
+    /// Puts the value that `parts` make up, in order, under a key, and lends out the value that was there, verified; if
+    /// there was none, the neighbours are, so that a damaged branch takes no key to where it is not found again.
+    ///
+    /// Cost: a new key is a second walk down the tree, unless the one before it went into the same gap between what was there.
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] if the replaced value is damaged. The new one stands in the transaction by then, so an
-    /// error must end it.
-    pub fn insert(&mut self, table: Table, key: &[u8], parts: &[&[u8]]) -> Result<Option<Value<'_>>> {
-        let (tree, seal) = Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
-        seal.close(key, parts, &mut self.sealed);
-        let sealed = self.sealed.as_slice();
-        Self::note(&mut self.failed, seal.find(key, || tree.insert(key, sealed)))
+    /// [`Error::Corrupt`] if the replaced value or a neighbour is damaged, or the key went elsewhere. The new value
+    /// stands in the transaction by then, so an error must end it.
+    pub fn insert(&mut self, table: Table, key: &[u8], parts: &[&[u8]]) -> Result<Option<&[u8]>> {
+        let Open { tree, seal, sound } =
+            Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
+        let sealed = &mut self.sealed;
+        seal.close(key, parts, sealed);
+        let replaced = guarded(table.name(), || {
+            let before = tree.insert(key, sealed.as_slice())?;
+            take(*seal, key, before, sealed)
+        });
+        let replaced = Self::note(&mut self.failed, replaced)?;
+        if !replaced {
+            Self::note(&mut self.failed, sound.verify_put(tree, *seal, key))?;
+        }
+        Ok(replaced.then(|| &self.sealed[SEAL_BYTES..]))
     }
 
     /// Removes a key and lends out the value that was there, verified; if there is none, the neighbours are.
@@ -96,20 +116,13 @@ impl<'tx> Transaction<'tx> {
     ///
     /// As for [`insert`](Self::insert).
     pub fn remove(&mut self, table: Table, key: &[u8]) -> Result<Option<&[u8]>> {
-        let (tree, seal) = Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
+        let Open { tree, seal, sound } =
+            Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
         let sealed = &mut self.sealed;
-        let removed = guarded(table.name(), || {
-            let Some(guard) = tree.remove(key)? else { return Ok(false) };
-            seal.verify(key, guard.value())?;
-            // The entry only goes when its guard does, so the value is kept elsewhere.
-            sealed.clear();
-            sealed.extend_from_slice(guard.value());
-            drop(guard);
-            Ok::<_, Error>(true)
-        });
+        let removed = guarded(table.name(), || take(*seal, key, tree.remove(key)?, sealed));
         let removed = Self::note(&mut self.failed, removed)?;
         if !removed {
-            Self::note(&mut self.failed, verify_absence(tree, *seal, key))?;
+            Self::note(&mut self.failed, sound.verify_absence(tree, *seal, key))?;
         }
         Ok(removed.then(|| &self.sealed[SEAL_BYTES..]))
     }
@@ -130,7 +143,8 @@ impl<'tx> Transaction<'tx> {
         limit: usize,
         mut removed: impl FnMut(&[u8], &[u8]),
     ) -> Result<usize> {
-        let (tree, seal) = Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
+        let Open { tree, seal, .. } =
+            Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
         let result = guarded(table.name(), || {
             let mut count = 0;
             let mut entries = tree.extract_from_if(range, |_, _| true)?;
@@ -156,7 +170,8 @@ impl<'tx> Transaction<'tx> {
         range: (Bound<&[u8]>, Bound<&[u8]>),
         direction: Direction,
     ) -> Result<Entries<'_>> {
-        let (tree, seal) = Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
+        let Open { tree, seal, .. } =
+            Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
         Entries::open(tree, *seal, range, direction, OnDamage::End)
     }
 
@@ -168,7 +183,7 @@ impl<'tx> Transaction<'tx> {
         entries: impl Iterator<Item = Result<crate::Entry<'e>>>,
         mut appended: impl FnMut(usize),
     ) -> Result<()> {
-        let (tree, _) = Self::tree(self.inner, &mut self.trees, table)?;
+        let Open { tree, .. } = Self::tree(self.inner, &mut self.trees, table)?;
         let mut cursor = guarded(table.name(), || tree.upper_bound_mut(Bound::<&[u8]>::Unbounded))?;
         for entry in entries {
             let entry = entry?;
@@ -182,6 +197,15 @@ impl<'tx> Transaction<'tx> {
         }
         guarded(table.name(), || cursor.close())
     }
+}
+
+/// Verifies the value that was there, if there was one, and keeps it elsewhere: what is removed only goes when its guard does.
+fn take(seal: Seal, key: &[u8], before: Option<Guard<'_>>, sealed: &mut Vec<u8>) -> Result<bool> {
+    let Some(before) = before else { return Ok(false) };
+    seal.verify(key, before.value())?;
+    sealed.clear();
+    sealed.extend_from_slice(before.value());
+    Ok(true)
 }
 
 impl fmt::Debug for Transaction<'_> {

@@ -244,7 +244,7 @@ impl<'c, 'tx> Transaction<'c, 'tx> {
             let version = version_prefix(ledger.header.version);
             let record = ledger.touch(open, key);
             if let Some(stored) = tx.insert(DATA, &row, &[&version, value])? {
-                let (before_version, before) = split_value(&stored);
+                let (before_version, before) = split_value(stored);
                 pending.note(open, key, Some(before), Some(value));
                 if !planted!(OverwrittenStaysCounted) {
                     open.contents.remove(key, before);

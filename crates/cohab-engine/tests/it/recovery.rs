@@ -13,7 +13,7 @@ fn crashed(scratch: &Scratch) -> Result<(), Box<dyn std::error::Error>> {
     let database = Builder::new().set_concurrency_mode(ConcurrencyMode::SingleWriter).create(&live)?;
     let transaction = database.begin_write()?;
     {
-        let mut table = transaction.open_table(TableDefinition::<&[u8], &[u8]>::new("one"))?;
+        let mut table = transaction.open_table(TableDefinition::<&[u8], &[u8]>::new("bare"))?;
         for i in 0..5000u32 {
             table.insert(&i.to_be_bytes()[..], &[7; 100][..])?;
         }

@@ -21,7 +21,7 @@ fn contract(mapping: Mapping, rounds: &Changes) -> Result<(), Error> {
             for (key, value) in changes {
                 let key = key.to_be_bytes();
                 let before = match value {
-                    Some(value) => tx.insert(ONE, &key, &[value])?.map(|before| before.to_vec()),
+                    Some(value) => tx.insert(ONE, &key, &[value])?.map(<[u8]>::to_vec),
                     None => tx.remove(ONE, &key)?.map(<[u8]>::to_vec),
                 };
                 let expected = match value {

@@ -1,0 +1,278 @@
+//! The gap in which a key would stand: what has to be sound for "there is no such key" to be true, and for a new one to
+//! be found again.
+
+use std::cmp::Ordering;
+use std::ops::Bound;
+
+use redb::ReadableTable;
+
+use crate::Result;
+use crate::entries::out_of_order;
+use crate::guard::guarded;
+use crate::seal::{Guard, Seal};
+
+/// A table's entry in a page, borrowed.
+type Stored<'a> = (Guard<'a>, Guard<'a>);
+
+/// The entries before and after a gap, as far as there are any.
+pub(crate) type Beside<'a> = [Option<Stored<'a>>; 2];
+
+pub(crate) fn keys_of<'g>(beside: &'g Beside<'_>) -> [Option<&'g [u8]>; 2] {
+    beside.each_ref().map(|entry| entry.as_ref().map(|(key, _)| key.value()))
+}
+
+/// The part of a table that a transaction knows to be sound: from one entry to another, or to an end of the table, with
+/// nothing in between but what it put there itself.
+///
+/// A search for what is in between compares as the search for one of the two did, and both led where they should. So
+/// whatever is put into one gap, a new namespace or what comes behind the last entry, is verified once.
+#[derive(Debug, Default)]
+pub(crate) struct Sound {
+    is_known: bool,
+    before: Option<Vec<u8>>,
+    after: Option<Vec<u8>>,
+}
+
+impl Sound {
+    /// Verifies that a key is not there.
+    pub(crate) fn verify_absence(
+        &mut self,
+        tree: &impl ReadableTable<&'static [u8], &'static [u8]>,
+        seal: Seal,
+        key: &[u8],
+    ) -> Result<()> {
+        if !self.contains(key) {
+            self.set(keys_of(&verify_absence(tree, seal, key)?));
+        }
+        Ok(())
+    }
+
+    /// Verifies that a key that was not there and is now, stands where it belongs.
+    #[inline]
+    pub(crate) fn verify_put(
+        &mut self,
+        tree: &impl ReadableTable<&'static [u8], &'static [u8]>,
+        seal: Seal,
+        key: &[u8],
+    ) -> Result<()> {
+        if !self.contains(key) {
+            self.set(keys_of(&verify_put(tree, seal, key)?));
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn contains(&self, key: &[u8]) -> bool {
+        self.is_known
+            && self.before.as_deref().is_none_or(|before| before < key)
+            && self.after.as_deref().is_none_or(|after| key < after)
+    }
+
+    fn set(&mut self, [before, after]: [Option<&[u8]>; 2]) {
+        assign(&mut self.before, before);
+        assign(&mut self.after, after);
+        self.is_known = true;
+    }
+}
+
+/// Puts a key in the place of another, into the same memory.
+fn assign(to: &mut Option<Vec<u8>>, key: Option<&[u8]>) {
+    match (to, key) {
+        (Some(to), Some(key)) => {
+            to.clear();
+            to.extend_from_slice(key);
+        }
+        (to, key) => *to = key.map(<[u8]>::to_vec),
+    }
+}
+
+/// Verifies that the gap in which a key would stand is one between two sound entries, and returns them.
+///
+/// A search that was led astray by one damaged key ends right beside that key, and one that a damaged dividing key of a branch
+/// led into the leaf beside it finds that leaf's neighbour on the wrong side of the gap.
+pub(crate) fn verify_absence<'t>(
+    tree: &'t impl ReadableTable<&'static [u8], &'static [u8]>,
+    seal: Seal,
+    key: &[u8],
+) -> Result<Beside<'t>> {
+    if planted!(AbsenceUnverified) {
+        return Ok([None, None]);
+    }
+    guarded(seal.table(), || -> Result<_> {
+        let mut cursor = tree.lower_bound(Bound::Included(key))?;
+        let beside = [cursor.peek_prev()?, cursor.peek_next()?];
+        verify_sides(seal, key, &beside)?;
+        verify_between(tree, seal, keys_of(&beside))?;
+        Ok(beside)
+    })
+}
+
+/// Verifies that a key that was not there and is now, stands between two sound entries, and returns them.
+///
+/// Looking afterwards costs nothing where a value was replaced, and sees as much: what a damaged branch makes of the order of
+/// keys is the same with one key more.
+fn verify_put<'t>(
+    tree: &'t impl ReadableTable<&'static [u8], &'static [u8]>,
+    seal: Seal,
+    key: &[u8],
+) -> Result<Beside<'t>> {
+    if planted!(AbsenceUnverified) {
+        return Ok([None, None]);
+    }
+    guarded(seal.table(), || -> Result<_> {
+        let mut cursor = tree.lower_bound(Bound::Included(key))?;
+        let before = cursor.peek_prev()?;
+        let put = cursor.next()?;
+        let beside = [before, cursor.peek_next()?];
+        let Some(put) = put.as_ref().map(|(put, _)| put.value()).filter(|put| *put == key) else {
+            return Err(out_of_order(seal, key));
+        };
+        verify_sides(seal, key, &beside)?;
+        match keys_of(&beside) {
+            [Some(before), Some(after)] if are_of_one_leaf(before, put) && are_of_one_leaf(put, after) => {}
+            [before, after] => verify_walks(tree, seal, [before, Some(put)], [Some(put), after])?,
+        }
+        Ok(beside)
+    })
+}
+
+/// Verifies that what stands before and after a key is sound, and on the right side of it.
+fn verify_sides(seal: Seal, key: &[u8], beside: &Beside<'_>) -> Result<()> {
+    for (entry, expected) in beside.iter().zip([Ordering::Less, Ordering::Greater]) {
+        let Some((found, value)) = entry else { continue };
+        seal.verify(found.value(), value.value())?;
+        if found.value().cmp(key) != expected {
+            return Err(out_of_order(seal, found.value()));
+        }
+    }
+    Ok(())
+}
+
+/// Verifies that nothing stands between two keys, or a key and an end of the table, that a search has found beside each other.
+///
+/// In one leaf, nothing does. Between two leaves, a damaged branch may lead to some other leaf in place of the one that belongs
+/// there, and all keys of that one may lie on one side of the gap, so that nothing is out of order. It has a place of its own as
+/// well, though, with other neighbours: that is where a search for its keys leads. Cost: two more walks, at the edge of a
+/// leaf only.
+pub(crate) fn verify_between(
+    tree: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    seal: Seal,
+    beside: [Option<&[u8]>; 2],
+) -> Result<()> {
+    if let [Some(before), Some(after)] = beside
+        && are_of_one_leaf(before, after)
+    {
+        return Ok(());
+    }
+    verify_walks(tree, seal, beside, beside)
+}
+
+/// Verifies that a search for what is behind the first of some keys ends between the two of `behind`, and one for what is
+/// ahead of the last between those of `ahead`.
+fn verify_walks(
+    tree: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    seal: Seal,
+    behind: [Option<&[u8]>; 2],
+    ahead: [Option<&[u8]>; 2],
+) -> Result<()> {
+    let behind = behind[0].map(|key| (tree.upper_bound(Bound::Included(key)), key, behind));
+    let ahead = ahead[1].map(|key| (tree.lower_bound(Bound::Included(key)), key, ahead));
+    for (cursor, key, beside) in [behind, ahead].into_iter().flatten() {
+        let mut cursor = cursor?;
+        if keys_of(&[cursor.peek_prev()?, cursor.peek_next()?]) != beside {
+            return Err(out_of_order(seal, key));
+        }
+    }
+    Ok(())
+}
+
+/// Returns whether two keys that were found beside each other are of the same leaf: there, keys follow each other without a gap,
+/// and what is behind a leaf's last key is at least the header of the next.
+fn are_of_one_leaf(before: &[u8], after: &[u8]) -> bool {
+    std::ptr::eq(before.as_ptr_range().end, after.as_ptr())
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::{Database, ReadableDatabase, TableDefinition};
+
+    use super::*;
+    use crate::Table;
+
+    #[test]
+    fn what_is_sound_is_between_its_ends() {
+        let mut sound = Sound::default();
+        assert!(!sound.contains(b"a"), "nothing is known at first");
+        sound.set([Some(b"b"), Some(b"d")]);
+        let known = [&b"a"[..], b"b", b"b0", b"c", b"d", b"e"].map(|key| sound.contains(key));
+        assert_eq!(known, [false, false, true, true, false, false]);
+        sound.set([None, Some(b"b")]);
+        assert_eq!([&b""[..], b"a", b"b"].map(|key| sound.contains(key)), [true, true, false]);
+        sound.set([Some(b"b"), None]);
+        assert_eq!([&b"b"[..], b"c"].map(|key| sound.contains(key)), [false, true]);
+    }
+
+    #[test]
+    fn what_is_put_into_one_gap_is_verified_once() -> std::result::Result<(), Box<dyn std::error::Error>> {
+        let table = TableDefinition::<&[u8], &[u8]>::new("t");
+        let seal = Seal::new(Table::new(0, "t"));
+        let database = Database::builder().create_with_backend(redb::backends::InMemoryBackend::new())?;
+        let writing = database.begin_write()?;
+        let mut tree = writing.open_table(table)?;
+        let mut stored = Vec::new();
+        let mut put = |tree: &mut redb::Table<'_, &[u8], &[u8]>, key: &str| {
+            seal.close(key.as_bytes(), &[], &mut stored);
+            tree.insert(key.as_bytes(), stored.as_slice()).map(drop)
+        };
+        for key in ["d", "m"] {
+            put(&mut tree, key)?;
+        }
+        let mut sound = Sound::default();
+        put(&mut tree, "h")?;
+        sound.verify_put(&tree, seal, b"h")?;
+        // What stands at both ends of what was verified is damaged from now on: who looks at it notices.
+        for key in ["d", "m"] {
+            tree.insert(key.as_bytes(), &b"damaged"[..])?;
+        }
+        for key in ["e", "l", "k"] {
+            put(&mut tree, key)?;
+            sound.verify_put(&tree, seal, key.as_bytes())?;
+        }
+        sound.verify_absence(&tree, seal, b"f")?;
+        sound.verify_absence(&tree, seal, b"c").expect_err("is outside");
+        for key in ["c", "n"] {
+            put(&mut tree, key)?;
+            sound.verify_put(&tree, seal, key.as_bytes()).expect_err("is outside");
+        }
+        Ok(())
+    }
+
+    /// Should the B-tree lay its leaves out in another way, every look-up that finds nothing would take three walks.
+    #[test]
+    fn nearly_all_keys_are_known_to_be_of_one_leaf_with_the_next() -> std::result::Result<(), redb::Error> {
+        const KEYS: usize = 10_000;
+        let table = TableDefinition::<&[u8], &[u8]>::new("t");
+        let database = Database::builder().create_with_backend(redb::backends::InMemoryBackend::new())?;
+        let writing = database.begin_write()?;
+        {
+            let mut tree = writing.open_table(table)?;
+            for i in 0..KEYS {
+                tree.insert(format!("{i:09}").as_bytes(), &[0; 30][..])?;
+            }
+        }
+        writing.commit()?;
+        let tree = database.begin_read()?.open_table(table)?;
+        let mut cursor = tree.lower_bound(Bound::<&[u8]>::Unbounded)?;
+        let (mut pairs, mut edges) = (0, 0);
+        while cursor.next()?.is_some() {
+            if let [Some(before), Some(after)] = keys_of(&[cursor.peek_prev()?, cursor.peek_next()?]) {
+                pairs += 1;
+                edges += usize::from(!are_of_one_leaf(before, after));
+            }
+        }
+        assert_eq!(pairs, KEYS - 1);
+        // A leaf has room for some seventy of them.
+        assert!((KEYS / 100..KEYS / 30).contains(&edges), "{edges} edges of leaves");
+        Ok(())
+    }
+}
