@@ -15,6 +15,7 @@ use cohab_fs::fork::Released;
 use redb::backends::FileBackend;
 use redb::{Builder, ConcurrencyMode, Database, ReadableDatabase};
 
+use crate::accounting;
 use crate::guard::guarded;
 use crate::reader::{Reader, wait_for_readers};
 use crate::storage::{Backend, FileStorage, Refusal, Storage};
@@ -525,8 +526,10 @@ fn writer(path: &Path, options: &Options, access: Access) -> Result<Db> {
     if !options.is_exclusive {
         wait_for_readers(&opened_again, path, options.patience)?;
     }
+    let storage = options.storage(&opened_again);
+    accounting::verify(&*storage)?;
     let locks = FileBackend::new(file).map_err(|e| Error::from_open(path, e, true))?;
-    let backend = Backend::new(options.storage(&opened_again), locks);
+    let backend = Backend::new(storage, locks);
     let refusal = backend.refusal();
     let database = guarded("file", || {
         options.builder().create_with_backend(backend).map_err(|error| Error::from_open(path, error, true))

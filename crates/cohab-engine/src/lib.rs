@@ -55,6 +55,7 @@ macro_rules! planted {
     };
 }
 
+mod accounting;
 mod copy;
 mod engine;
 mod entries;

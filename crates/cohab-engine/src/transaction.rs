@@ -1,6 +1,7 @@
 //! A set of changes that becomes durable as a whole.
 
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::ops::{Bound, RangeBounds};
 
 use redb::{ReadableTable, WriteTransaction};
@@ -146,18 +147,26 @@ impl<'tx> Transaction<'tx> {
         let Open { tree, seal, .. } =
             Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
         let result = guarded(table.name(), || {
-            let mut count = 0;
-            let mut entries = tree.extract_from_if(range, |_, _| true)?;
-            while count < limit {
-                let Some(entry) = entries.next() else { break };
-                let (key, stored) = entry?;
-                if !range.contains(key.value()) {
-                    return Err(out_of_order(*seal, key.value()));
+            // Dropping it looks at the page that it is in. Where that made it panic, it would panic again, and two panics
+            // at a time end the process: so then it is not dropped.
+            let mut entries = ManuallyDrop::new(tree.extract_from_if(range, |_, _| true)?);
+            let mut take = || {
+                let mut count = 0;
+                while count < limit {
+                    let Some(entry) = entries.next() else { break };
+                    let (key, stored) = entry?;
+                    if !range.contains(key.value()) {
+                        return Err(out_of_order(*seal, key.value()));
+                    }
+                    removed(key.value(), stored.value().get(SEAL_BYTES..).unwrap_or_default());
+                    count += 1;
                 }
-                removed(key.value(), stored.value().get(SEAL_BYTES..).unwrap_or_default());
-                count += 1;
-            }
-            entries.close()?;
+                Ok(count)
+            };
+            let taken = take();
+            let closed = ManuallyDrop::into_inner(entries).close();
+            let count = taken?;
+            closed?;
             Ok::<_, Error>(count)
         });
         Self::note(&mut self.failed, result)

@@ -247,6 +247,8 @@ fn recovering<T>(
                 return Err(Error::corrupt(message));
             }
             Ok(()) => recoveries += 1,
+            // Where no writer may go on, the file is left so that it can be read all the same.
+            Err(error) if error.kind() == Kind::Corrupt && recoveries < RECOVERIES_MAX => recoveries += 1,
             // Whoever holds the lock is recovering it, or is about to.
             Err(error) if error.kind() == Kind::Busy && Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(5));

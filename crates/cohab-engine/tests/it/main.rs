@@ -1,6 +1,7 @@
 //! The engine's tests that need more than one of its parts.
 
 mod copies;
+mod damage;
 mod old_versions;
 mod reader;
 mod recovery;

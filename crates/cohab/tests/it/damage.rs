@@ -185,7 +185,7 @@ fn whatever_page_is_damaged_opening_a_store_that_was_not_closed_comes_to_an_end(
     let data = scratch.path().join("store.redb");
     let good = fs::read(&data).expect("can be read");
     drop(store);
-    let (mut refused, mut in_vain) = (0, 0);
+    let (mut refused, mut unwritable) = (0, 0);
     for page in 1..good.len() / 4096 {
         for at in [0, 2, 323] {
             let mut bytes = good.clone();
@@ -193,16 +193,24 @@ fn whatever_page_is_damaged_opening_a_store_that_was_not_closed_comes_to_an_end(
             fs::write(&data, &bytes).expect("can be written");
             let reader = Store::options().role(Role::Reader).register(false).open(scratch.path());
             match reader.and_then(|reader| read_all(&reader)) {
-                Ok(all) => assert_eq!(all.len(), 20, "page {page}, byte {at}"),
+                Ok(all) => {
+                    assert_eq!(all.len(), 20, "page {page}, byte {at}");
+                    // What only a writer needs keeps nobody from reading.
+                    let writer = Store::options().register(false).open(scratch.path());
+                    if let Err(error) = writer {
+                        unwritable += 1;
+                        assert_eq!(error.kind(), Kind::Corrupt, "page {page}, byte {at}: {error}");
+                        assert!(error.to_string().contains("but not written"), "{error}");
+                    }
+                }
                 Err(error) => {
                     refused += 1;
-                    in_vain += u32::from(error.to_string().contains("recovering it changes nothing"));
                     assert_eq!(error.kind(), Kind::Corrupt, "page {page}, byte {at}: {error}");
                 }
             }
         }
     }
-    assert!(in_vain > 0, "of {refused} that were refused");
+    assert!(refused > 0 && unwritable > 3, "{refused} were refused, and {unwritable} only to a writer");
     Ok(())
 }
 
@@ -321,33 +329,40 @@ fn a_damaged_branch_is_found_by_a_verification_and_hides_no_key_from_a_deletion(
 fn a_put_that_a_damaged_branch_leads_astray_is_refused() -> Result<()> {
     let scratch = Scratch::new();
     let good = with_branches(&scratch)?;
-    let digits = digits(&good).take(40).map(|at| (at, 0));
-    let children = children(&good).flat_map(|at| (0..6).map(move |bit| (at, bit))).step_by(13);
+    let digits = digits(&good).take(20).map(|at| (at, 0));
+    let children = children(&good).flat_map(|at| (0..6).map(move |bit| (at, bit)));
     let mut refused = 0;
     for (at, bit) in digits.chain(children) {
         let damage = format!("byte {at}, bit {bit}");
         let mut bytes = good.clone();
         bytes[at] ^= 1 << bit;
-        fs::write(scratch.path().join("store.redb"), &bytes).expect("can be written");
-        let Ok(store) = Store::options().register(false).open(scratch.path()) else {
-            continue;
+        let open = || {
+            fs::write(scratch.path().join("store.redb"), &bytes).expect("can be written");
+            Store::options().register(false).open(scratch.path())
         };
+        let Ok(store) = open() else { continue };
         let Ok(lost) =
             store.snapshot().and_then(|snapshot| Ok(unreadable(&snapshot.namespace("n")?, &damage)))
         else {
             continue;
         };
+        drop(store);
         if lost.is_empty() {
             continue;
         }
         // Right behind those that are led astray, one by one, and behind all of them, in order.
-        let puts = lost.iter().take(5).map(|lost| *lost..*lost + 1);
+        let puts = lost.iter().take(3).chain(lost.last()).map(|lost| *lost..*lost + 1);
         for keys in puts.chain([0..LONG_KEYS]) {
+            let store = open()?;
             let new = |i: u32| long(i) + "x";
             let put = store.write(|tx| keys.clone().try_for_each(|i| tx.put("n", new(i), "new")));
             let damage = format!("{damage}: behind {keys:?}");
             if let Err(error) = put {
-                assert_eq!(error.kind(), Kind::Corrupt, "{damage}: {error}");
+                // What the engine stumbles over as it closes the transaction leaves the handle in doubt.
+                assert!(
+                    [Kind::Corrupt, Kind::Poisoned, Kind::CommitUnknown].contains(&error.kind()),
+                    "{damage}: {error}"
+                );
                 refused += 1;
                 continue;
             }

@@ -1,0 +1,396 @@
+//! What redb keeps for itself, verified before a writer relies on it: which pages are free, which will be, and where the
+//! tables begin.
+//!
+//! redb believes it. A bit flipped in it can have it write over pages in use; and what it takes out of a damaged page while
+//! it commits can panic once more while the first panic unwinds, which ends the process. It verifies these pages only
+//! together with all others, which takes as long as reading the file, and shows them to nobody: so they are read here, by
+//! [redb's description of its format](https://github.com/cberner/redb/blob/master/docs/design.md). A file that does not look
+//! like that description is left to redb, which knows what else there is.
+//!
+//! Cost: reads the header and a few pages, and two bits for each page of the file.
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::{Error, Result, Storage};
+
+const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
+const HEADER_BYTES: usize = 320;
+const FLAGS_AT: usize = 9;
+const GEOMETRY_AT: usize = 12;
+const SLOTS_AT: usize = 64;
+const SLOT_BYTES: usize = 128;
+const FORMAT: u8 = 3;
+/// Where the roots of the tree of tables and of that of redb's own stand in a slot.
+const ROOTS_AT: [usize; 2] = [8, OWN_ROOT_AT];
+const OWN_ROOT_AT: usize = 40;
+const CHECKSUM_BYTES: usize = 16;
+
+/// Flags of the header.
+const SECOND_IS_PRIMARY: u8 = 1;
+const RECOVERY_REQUIRED: u8 = 2;
+const TWO_PHASE_COMMIT: u8 = 4;
+
+const PAGE_BYTES: u32 = 4096;
+const REGION_PAGES_MAX: u32 = 1 << 20;
+const LEAF: u8 = 1;
+const BRANCH: u8 = 2;
+/// No tree is deeper that has an end.
+const DEPTH_MAX: usize = 64;
+
+/// Verifies what a writer that opens the file relies on.
+///
+/// A file that is damaged and was not closed is marked as closed: nobody else will recover it, and it can be read then.
+///
+/// # Errors
+///
+/// [`Error::Corrupt`] if a page does not match its checksum; [`Error::Io`].
+pub(crate) fn verify(storage: &dyn Storage) -> Result<()> {
+    let bytes = storage.len().map_err(reading)?;
+    if bytes < HEADER_BYTES as u64 {
+        return Ok(());
+    }
+    let file = Pages { storage, bytes, region: (0, 0) };
+    let header = file.read(0, HEADER_BYTES)?;
+    let verified = file.verify(&header);
+    let flags = header[FLAGS_AT];
+    if matches!(verified, Err(Error::Corrupt { .. })) && flags & RECOVERY_REQUIRED != 0 {
+        let at = FLAGS_AT as u64;
+        storage
+            .write(at, &[flags & !RECOVERY_REQUIRED])
+            .and_then(|()| storage.sync_data())
+            .map_err(|error| Error::io("marking a damaged file as closed", error))?;
+    }
+    verified
+}
+
+fn reading(error: std::io::Error) -> Error {
+    Error::io("reading what the engine keeps for itself", error)
+}
+
+fn damaged(page: u64) -> Error {
+    let detail = format!(
+        "page {page:#x}, of those that say where tables begin and which pages are free, does not match its checksum; \
+         the store can be read and copied to a new one, but not written"
+    );
+    Error::corrupt("file", None, detail)
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<usize> {
+    bytes.get(at..)?.first_chunk().map(|n| usize::from(u16::from_le_bytes(*n)))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().map(|n| u32::from_le_bytes(*n))
+}
+
+fn offset_at(bytes: &[u8], at: usize) -> Option<usize> {
+    usize::try_from(u32_at(bytes, at)?).ok()
+}
+
+/// Where a tree, or a part of it, begins, and what that page's checksum has to be.
+#[derive(Clone, Copy)]
+struct Root {
+    page: u64,
+    checksum: [u8; CHECKSUM_BYTES],
+}
+
+impl Root {
+    /// Parses the number of a page and its checksum.
+    fn at(bytes: &[u8], at: usize) -> Option<Self> {
+        let (page, rest) = bytes.get(at..)?.split_first_chunk()?;
+        Some(Self { page: u64::from_le_bytes(*page), checksum: *rest.first_chunk()? })
+    }
+}
+
+/// How many bytes all keys and all values of a tree have, where they all have the same.
+#[derive(Clone, Copy, Default)]
+struct Widths {
+    key: Option<usize>,
+    value: Option<usize>,
+}
+
+/// What the tree of tables says of one.
+struct Definition {
+    root: Root,
+    widths: Widths,
+}
+
+impl Definition {
+    /// Parses the kind of table, its length, its root, and the widths of its keys and values, or returns `None` for one
+    /// that is empty.
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let is_there = |at: usize| bytes.get(at).is_some_and(|byte| *byte != 0);
+        let width = |at: usize| if is_there(at) { offset_at(bytes, at + 1) } else { None };
+        let root = if is_there(9) { Root::at(bytes, 10) } else { None };
+        Some(Self { root: root?, widths: Widths { key: width(42), value: width(47) } })
+    }
+}
+
+/// The pages of a file.
+struct Pages<'a> {
+    storage: &'a dyn Storage,
+    bytes: u64,
+    /// How many pages a region has for its header, and for data.
+    region: (u64, u64),
+}
+
+impl Pages<'_> {
+    /// Verifies redb's own tables and the tree of tables, as of the commit that the header says is the last.
+    fn verify(self, header: &[u8]) -> Result<()> {
+        let flags = header[FLAGS_AT];
+        let slot = SLOTS_AT + if flags & SECOND_IS_PRIMARY == 0 { 0 } else { SLOT_BYTES };
+        let (slot, checksum) = header[slot..slot + SLOT_BYTES].split_at(SLOT_BYTES - CHECKSUM_BYTES);
+        // After a crash, redb itself looks which of the two commits is whole, unless this one was known to be.
+        let is_whole = flags & (RECOVERY_REQUIRED | TWO_PHASE_COMMIT) != RECOVERY_REQUIRED;
+        let geometry = [0, 1, 2].map(|n| u32_at(header, GEOMETRY_AT + 4 * n).unwrap_or_default());
+        let [PAGE_BYTES, header_pages @ ..=REGION_PAGES_MAX, data_pages @ ..=REGION_PAGES_MAX] = geometry
+        else {
+            return Ok(());
+        };
+        if !header.starts_with(MAGIC)
+            || slot[0] != FORMAT
+            || checksum != xxh3_128(slot).to_le_bytes()
+            || !is_whole
+        {
+            return Ok(());
+        }
+        let file = Self { region: (header_pages.into(), data_pages.into()), ..self };
+        for (n, at) in ROOTS_AT.into_iter().enumerate() {
+            let root = if slot[1 + n] == 0 { None } else { Root::at(slot, at) };
+            let Some(root) = root else { continue };
+            let mut tables = Vec::new();
+            file.walk(root, Widths::default(), 0, &mut |table| tables.extend(Definition::parse(table)))?;
+            // What is in the others is verified as it is read.
+            let own = if at == OWN_ROOT_AT { tables } else { Vec::new() };
+            for Definition { root, widths } in own {
+                file.walk(root, widths, 0, &mut |_| ())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        self.storage.read(offset, &mut bytes).map_err(reading)?;
+        Ok(bytes)
+    }
+
+    /// Reads a page: twenty bits of its number are its index among those of its size, twenty the region, and five how often
+    /// its size was doubled.
+    fn page(&self, number: u64) -> Result<Vec<u8>> {
+        let order = number >> 59;
+        let (region, index) = (number >> 20 & 0xF_FFFF, number & (0xF_FFFF >> order));
+        let bytes = u64::from(PAGE_BYTES) << order;
+        let (header, data) = self.region;
+        let offset = u64::from(PAGE_BYTES) * (1 + region * (header + data) + header) + index * bytes;
+        match usize::try_from(bytes) {
+            Ok(len) if offset.saturating_add(bytes) <= self.bytes => self.read(offset, len),
+            _ => Err(damaged(number)),
+        }
+    }
+
+    /// Verifies a tree, and shows its values.
+    fn walk(&self, root: Root, widths: Widths, depth: usize, see: &mut dyn FnMut(&[u8])) -> Result<()> {
+        let page = self.page(root.page)?;
+        let node = Node::parse(&page, widths).filter(|_| depth < DEPTH_MAX);
+        let node = node.filter(|node| xxh3_128(node.bytes).to_le_bytes() == root.checksum);
+        let node = node.ok_or_else(|| damaged(root.page))?;
+        node.values().for_each(&mut *see);
+        node.children().try_for_each(|child| self.walk(child, widths, depth + 1, see))
+    }
+}
+
+/// A page of a tree.
+struct Node<'a> {
+    /// What the checksum covers.
+    bytes: &'a [u8],
+    is_leaf: bool,
+    entries: usize,
+    /// Where a leaf's values begin.
+    values: usize,
+    widths: Widths,
+}
+
+impl<'a> Node<'a> {
+    /// Parses a page: what it is, how many keys, and for a branch a checksum and a number for each child; where each key ends,
+    /// and in a leaf each value, unless they all have the same width; the keys; the values.
+    fn parse(page: &'a [u8], widths: Widths) -> Option<Self> {
+        let entries = u16_at(page, 2).filter(|entries| *entries > 0)?;
+        let is_leaf = match *page.first()? {
+            LEAF => true,
+            BRANCH => false,
+            _ => return None,
+        };
+        let ends = if is_leaf { 4 } else { 8 + (CHECKSUM_BYTES + 8) * (entries + 1) };
+        let value_ends = ends + if widths.key.is_none() { 4 * entries } else { 0 };
+        let keys = value_ends + if is_leaf && widths.value.is_none() { 4 * entries } else { 0 };
+        let values = match widths.key {
+            Some(width) => keys + width * entries,
+            None => offset_at(page, ends + 4 * (entries - 1))?,
+        };
+        let end = match widths.value {
+            _ if !is_leaf => values,
+            Some(width) => values + width * entries,
+            None => offset_at(page, value_ends + 4 * (entries - 1))?,
+        };
+        Some(Self { bytes: page.get(..end)?, is_leaf, entries, values, widths })
+    }
+
+    /// The values of a leaf, where they are of various widths.
+    fn values(&self) -> impl Iterator<Item = &'a [u8]> {
+        let Self { bytes, is_leaf, entries, values, widths } = *self;
+        let ends = 4 + if widths.key.is_none() { 4 * entries } else { 0 };
+        let count = if is_leaf && widths.value.is_none() { entries } else { 0 };
+        (0..count).filter_map(move |n| {
+            let begin = if n == 0 { values } else { offset_at(bytes, ends + 4 * (n - 1))? };
+            bytes.get(begin..offset_at(bytes, ends + 4 * n)?)
+        })
+    }
+
+    /// The children of a branch.
+    fn children(&self) -> impl Iterator<Item = Root> {
+        let Self { bytes, is_leaf, entries, .. } = *self;
+        let count = if is_leaf { 0 } else { entries + 1 };
+        (0..count).filter_map(move |n| {
+            let page = bytes.get(8 + CHECKSUM_BYTES * count + 8 * n..)?.first_chunk()?;
+            let checksum = bytes.get(8 + CHECKSUM_BYTES * n..)?.first_chunk()?;
+            Some(Root { page: u64::from_le_bytes(*page), checksum: *checksum })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::io;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::{Engine, Options, Table};
+
+    const TABLES: &[Table] = &[Table::new(0, "one"), Table::new(1, "two")];
+
+    /// A file in memory that notes what is read of it.
+    #[derive(Debug)]
+    struct Noting {
+        bytes: Vec<u8>,
+        read: Mutex<BTreeSet<(u64, usize)>>,
+    }
+
+    impl Noting {
+        fn new(bytes: Vec<u8>) -> Self {
+            Self { bytes, read: Mutex::default() }
+        }
+    }
+
+    impl Storage for Noting {
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.bytes.len() as u64)
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.read.lock().expect("nobody panics with it").insert((offset, out.len()));
+            let begin = usize::try_from(offset).expect("fits");
+            out.copy_from_slice(&self.bytes[begin..begin + out.len()]);
+            Ok(())
+        }
+
+        fn set_len(&self, _: u64) -> io::Result<()> {
+            unreachable!("is only read")
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            unreachable!("is only read")
+        }
+
+        fn write(&self, _: u64, _: &[u8]) -> io::Result<()> {
+            unreachable!("is only read")
+        }
+    }
+
+    /// A file whose free pages have a history, as its writer closes it, and as a crash leaves it.
+    fn files() -> Result<[Vec<u8>; 2], Box<dyn std::error::Error>> {
+        let scratch = tempfile::tempdir()?;
+        let path = scratch.path().join("store.redb");
+        let engine = Engine::open(&path, Options::new(TABLES))?;
+        // Keeps pages from being free at once.
+        let mut snapshots = Vec::new();
+        for round in 0..20u32 {
+            snapshots.push(engine.snapshot()?);
+            engine.write(|tx| {
+                (0..500u32).try_for_each(|i| {
+                    let key = (i * 7 + round).to_be_bytes();
+                    tx.insert(TABLES[0], &key, &[&[7; 100]]).map(drop)
+                })
+            })?;
+        }
+        let crashed = fs::read(&path)?;
+        drop(snapshots);
+        drop(engine);
+        Ok([fs::read(&path)?, crashed])
+    }
+
+    #[test]
+    fn a_flipped_bit_in_what_a_writer_relies_on_keeps_it_out() -> Result<(), Box<dyn std::error::Error>> {
+        for bytes in files()? {
+            let mut file = Noting::new(bytes);
+            verify(&file)?;
+            let read: Vec<_> = file.read.lock().expect("nobody panics with it").iter().copied().collect();
+            let pages = read.iter().filter(|(_, len)| *len >= PAGE_BYTES as usize);
+            assert!(
+                pages.clone().count() >= 5,
+                "the trees of tables, and a page of some of redb's: {read:?}"
+            );
+            let mut unused = 0;
+            for &(offset, len) in pages.clone() {
+                for at in (0..len).step_by(if len > 4096 { 61 } else { 3 }) {
+                    let at_all = usize::try_from(offset)? + at;
+                    file.bytes[at_all] ^= 1 << (at % 8);
+                    match verify(&file) {
+                        Err(Error::Corrupt { .. }) => {}
+                        Err(other) => panic!("byte {at_all}: {other}"),
+                        // What is behind the last value is nobody's.
+                        Ok(()) => {
+                            assert!(at >= 8, "byte {at_all}");
+                            unused += 1;
+                        }
+                    }
+                    file.bytes[at_all] ^= 1 << (at % 8);
+                }
+            }
+            verify(&file)?;
+            let checked: usize = pages.map(|(_, len)| len.div_ceil(if *len > 4096 { 61 } else { 3 })).sum();
+            assert!(unused < checked, "{unused} of {checked} are free");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_of_another_kind_is_left_to_redb() -> Result<(), Box<dyn std::error::Error>> {
+        let [closed, crashed] = files()?;
+        let own = usize::try_from(SLOTS_AT as u64)?;
+        let with = |bytes: &[u8], at: usize, byte: u8| {
+            let mut bytes = bytes.to_vec();
+            bytes[at] = byte;
+            verify(&Noting::new(bytes))
+        };
+        verify(&Noting::new(Vec::new()))?;
+        verify(&Noting::new(vec![0; 5000]))?;
+        verify(&Noting::new(closed[..HEADER_BYTES - 1].to_vec()))?;
+        // Another program's, other pages, another format, and a slot that is damaged.
+        with(&closed, 0, b'R')?;
+        with(&closed, GEOMETRY_AT, 1)?;
+        for slot in [own, own + SLOT_BYTES] {
+            with(&closed, slot, 4)?;
+            with(&closed, slot + 20, !closed[slot + 20])?;
+        }
+        // After a crash, a commit is only known to be whole if it was made in two phases.
+        let mut damaged = crashed.clone();
+        damaged[4096..].fill(0);
+        verify(&Noting::new(damaged.clone())).expect_err("all pages are gone");
+        damaged[FLAGS_AT] &= !TWO_PHASE_COMMIT;
+        verify(&Noting::new(damaged))?;
+        Ok(())
+    }
+}
