@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::fs;
+use std::iter;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -352,7 +353,7 @@ fn a_put_that_a_damaged_branch_leads_astray_is_refused() -> Result<()> {
         }
         // Right behind those that are led astray, one by one, and behind all of them, in order.
         let puts = lost.iter().take(3).chain(lost.last()).map(|lost| *lost..*lost + 1);
-        for keys in puts.chain([0..LONG_KEYS]) {
+        for keys in puts.chain(iter::once(0..LONG_KEYS)) {
             let store = open()?;
             let new = |i: u32| long(i) + "x";
             let put = store.write(|tx| keys.clone().try_for_each(|i| tx.put("n", new(i), "new")));
