@@ -276,11 +276,13 @@ mod tests {
     struct Noting {
         bytes: Vec<u8>,
         read: Mutex<BTreeSet<(u64, usize)>>,
+        /// What is written is noted as well, and changes nothing.
+        written: Mutex<Vec<(u64, Vec<u8>)>>,
     }
 
     impl Noting {
         fn new(bytes: Vec<u8>) -> Self {
-            Self { bytes, read: Mutex::default() }
+            Self { bytes, read: Mutex::default(), written: Mutex::default() }
         }
     }
 
@@ -301,11 +303,12 @@ mod tests {
         }
 
         fn sync_data(&self) -> io::Result<()> {
-            unreachable!("is only read")
+            Ok(())
         }
 
-        fn write(&self, _: u64, _: &[u8]) -> io::Result<()> {
-            unreachable!("is only read")
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.written.lock().expect("nobody panics with it").push((offset, data.to_vec()));
+            Ok(())
         }
     }
 
@@ -388,7 +391,10 @@ mod tests {
         // After a crash, a commit is only known to be whole if it was made in two phases.
         let mut damaged = crashed.clone();
         damaged[4096..].fill(0);
-        verify(&Noting::new(damaged.clone())).expect_err("all pages are gone");
+        let file = Noting::new(damaged.clone());
+        verify(&file).expect_err("all pages are gone");
+        let closed = vec![(FLAGS_AT as u64, vec![damaged[FLAGS_AT] & !RECOVERY_REQUIRED])];
+        assert_eq!(*file.written.lock().expect("nobody panics with it"), closed, "it is marked as closed");
         damaged[FLAGS_AT] &= !TWO_PHASE_COMMIT;
         verify(&Noting::new(damaged))?;
         Ok(())
