@@ -53,7 +53,7 @@ impl Snapshot {
         let Some((tree, seal)) = self.tree(table) else { return Ok(None) };
         match seal.find(key, || tree.get(key))? {
             Some(value) => Ok(Some(value)),
-            None => verify_absence(tree, seal, key).map(|_| None),
+            None => verify_absence(tree, seal, key).map(|()| None),
         }
     }
 

@@ -4,10 +4,10 @@ use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ops::{Bound, RangeBounds};
 
-use redb::{ReadableTable, WriteTransaction};
+use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 
 use crate::entries::{Direction, Entries, OnDamage, out_of_order};
-use crate::gap::Sound;
+use crate::gap::{verify_absence, verify_put};
 use crate::guard::guarded;
 use crate::seal::{Guard, SEAL_BYTES, Seal, Value};
 use crate::table::TABLES_MAX;
@@ -17,7 +17,8 @@ use crate::{Error, Result, Table};
 struct Open<'tx> {
     tree: redb::Table<'tx, &'static [u8], &'static [u8]>,
     seal: Seal,
-    sound: Sound,
+    /// Whether it held nothing before: then all its pages are this transaction's, and sound.
+    is_new: bool,
 }
 
 /// An open write transaction. It reads its own writes, and is handed to the closure of
@@ -71,32 +72,34 @@ impl<'tx> Transaction<'tx> {
         let slot = &mut trees[table.slot()];
         if slot.is_none() {
             let tree = guarded(table.name(), || inner.open_table(table.definition()))?;
-            *slot = Some(Open { tree, seal: Seal::new(table), sound: Sound::default() });
+            let is_new = guarded(table.name(), || tree.is_empty())?;
+            *slot = Some(Open { tree, seal: Seal::new(table), is_new });
         }
         Ok(slot.as_mut().expect("was filled a line before"))
     }
 
     /// Reads the value of a key, verified; if there is none, the neighbours are.
     pub fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Value<'_>>> {
-        let Open { tree, seal, sound } =
+        let Open { tree, seal, is_new } =
             Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
         match Self::note(&mut self.failed, seal.find(key, || tree.get(key)))? {
             Some(value) => Ok(Some(value)),
-            None => Self::note(&mut self.failed, sound.verify_absence(tree, *seal, key)).map(|()| None),
+            None if *is_new => Ok(None),
+            None => Self::note(&mut self.failed, verify_absence(tree, *seal, key)).map(|()| None),
         }
     }
 
     /// Puts the value that `parts` make up, in order, under a key, and lends out the value that was there, verified; if
     /// there was none, the neighbours are, so that a damaged branch takes no key to where it is not found again.
     ///
-    /// Cost: a new key is a second walk down the tree, unless the one before it went into the same gap between what was there.
+    /// Cost: a new key is a second walk down the tree, unless the table was empty before the transaction.
     ///
     /// # Errors
     ///
     /// [`Error::Corrupt`] if the replaced value or a neighbour is damaged, or the key went elsewhere. The new value
     /// stands in the transaction by then, so an error must end it.
     pub fn insert(&mut self, table: Table, key: &[u8], parts: &[&[u8]]) -> Result<Option<&[u8]>> {
-        let Open { tree, seal, sound } =
+        let Open { tree, seal, is_new } =
             Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
         let sealed = &mut self.sealed;
         seal.close(key, parts, sealed);
@@ -105,8 +108,8 @@ impl<'tx> Transaction<'tx> {
             take(*seal, key, before, sealed)
         });
         let replaced = Self::note(&mut self.failed, replaced)?;
-        if !replaced {
-            Self::note(&mut self.failed, sound.verify_put(tree, *seal, key))?;
+        if !replaced && !*is_new {
+            Self::note(&mut self.failed, verify_put(tree, *seal, key))?;
         }
         Ok(replaced.then(|| &self.sealed[SEAL_BYTES..]))
     }
@@ -117,13 +120,13 @@ impl<'tx> Transaction<'tx> {
     ///
     /// As for [`insert`](Self::insert).
     pub fn remove(&mut self, table: Table, key: &[u8]) -> Result<Option<&[u8]>> {
-        let Open { tree, seal, sound } =
+        let Open { tree, seal, is_new } =
             Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
         let sealed = &mut self.sealed;
         let removed = guarded(table.name(), || take(*seal, key, tree.remove(key)?, sealed));
         let removed = Self::note(&mut self.failed, removed)?;
-        if !removed {
-            Self::note(&mut self.failed, sound.verify_absence(tree, *seal, key))?;
+        if !removed && !*is_new {
+            Self::note(&mut self.failed, verify_absence(tree, *seal, key))?;
         }
         Ok(removed.then(|| &self.sealed[SEAL_BYTES..]))
     }
