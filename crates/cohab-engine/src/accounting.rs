@@ -1,5 +1,5 @@
-//! What redb keeps for itself, verified before a writer relies on it: which pages are free, which will be, and where the
-//! tables begin.
+//! What redb keeps for itself, verified as a file is opened: where the tables begin, on which everybody relies, and which
+//! pages are free, and will be, on which a writer does.
 //!
 //! redb believes it. A bit flipped in it can have it write over pages in use; and what it takes out of a damaged page while
 //! it commits can panic once more while the first panic unwinds, which ends the process. It verifies these pages only
@@ -9,20 +9,24 @@
 //!
 //! Cost: reads the header and a few pages, and two bits for each page of the file.
 
+use std::io;
+
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::unfinished::HEADER_BYTES;
 use crate::{Error, Result, Storage};
 
 const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
-const HEADER_BYTES: usize = 320;
 const FLAGS_AT: usize = 9;
-const GEOMETRY_AT: usize = 12;
+const PAGE_BYTES_AT: usize = 12;
+const REGION_HEADER_AT: usize = 16;
+const REGION_DATA_AT: usize = 20;
 const SLOTS_AT: usize = 64;
 const SLOT_BYTES: usize = 128;
 const FORMAT: u8 = 3;
-/// Where the roots of the tree of tables and of that of redb's own stand in a slot.
-const ROOTS_AT: [usize; 2] = [8, OWN_ROOT_AT];
-const OWN_ROOT_AT: usize = 40;
+/// Where a slot says whether there is a tree of tables, and where its root is; and the same of redb's own.
+const TABLES_AT: (usize, usize) = (1, 8);
+const OWN_AT: (usize, usize) = (2, 40);
 const CHECKSUM_BYTES: usize = 16;
 
 /// Flags of the header.
@@ -39,40 +43,86 @@ const DEPTH_MAX: usize = 64;
 
 /// Verifies what a writer that opens the file relies on.
 ///
-/// A file that is damaged and was not closed is marked as closed: nobody else will recover it, and it can be read then.
+/// A file in which redb's own tables are damaged, and that was not closed, is marked as closed: nobody else will recover it, and
+/// it can be read then.
 ///
 /// # Errors
 ///
 /// [`Error::Corrupt`] if a page does not match its checksum; [`Error::Io`].
-pub(crate) fn verify(storage: &dyn Storage) -> Result<()> {
-    let bytes = storage.len().map_err(reading)?;
-    if bytes < HEADER_BYTES as u64 {
-        return Ok(());
-    }
-    let file = Pages { storage, bytes, region: (0, 0) };
-    let header = file.read(0, HEADER_BYTES)?;
-    let verified = file.verify(&header);
+pub(crate) fn verify_for_writer(storage: &dyn Storage) -> Result<()> {
+    let Some(header) = header(storage)? else { return Ok(()) };
+    let Some(commit) = Commit::last(storage, &header) else { return Ok(()) };
+    commit.verify_tables()?;
+    let verified = commit.verify_own();
     let flags = header[FLAGS_AT];
     if matches!(verified, Err(Error::Corrupt { .. })) && flags & RECOVERY_REQUIRED != 0 {
-        let at = FLAGS_AT as u64;
-        storage
-            .write(at, &[flags & !RECOVERY_REQUIRED])
+        let marked = storage.write(FLAGS_AT as u64, &[flags & !RECOVERY_REQUIRED]);
+        marked
             .and_then(|()| storage.sync_data())
             .map_err(|error| Error::io("marking a damaged file as closed", error))?;
     }
     verified
 }
 
-fn reading(error: std::io::Error) -> Error {
+/// Verifies where the tables begin, beside a writer that may commit meanwhile.
+///
+/// # Errors
+///
+/// As for [`verify_for_writer`].
+pub(crate) fn verify_for_reader(storage: &dyn Storage) -> Result<()> {
+    let Some(mut before) = header(storage)? else { return Ok(()) };
+    loop {
+        let verified = Commit::last(storage, &before).map_or(Ok(()), |commit| commit.verify_tables());
+        // A page may have been given to the commit after the next by now.
+        match header(storage)? {
+            Some(after) if verified.is_err() && after != before => before = after,
+            _ => return verified,
+        }
+    }
+}
+
+type Header = [u8; HEADER_BYTES];
+
+/// Reads the header of a file that is long enough for one.
+fn header(storage: &dyn Storage) -> Result<Option<Header>> {
+    let mut header = [0; HEADER_BYTES];
+    if storage.len().map_err(reading)? < HEADER_BYTES as u64 {
+        return Ok(None);
+    }
+    storage.read(0, &mut header).map_err(reading)?;
+    Ok(Some(header))
+}
+
+fn reading(error: io::Error) -> Error {
     Error::io("reading what the engine keeps for itself", error)
 }
 
-fn damaged(page: u64) -> Error {
-    let detail = format!(
-        "page {page:#x}, of those that say where tables begin and which pages are free, does not match its checksum; \
-         the store can be read and copied to a new one, but not written"
-    );
-    Error::corrupt("file", None, detail)
+/// Why a tree could not be verified.
+enum Fault {
+    /// This page does not match its checksum.
+    Page(u64),
+    Io(io::Error),
+}
+
+impl Fault {
+    fn in_tables(self) -> Error {
+        self.at("where tables begin", "restore the store from a backup")
+    }
+
+    fn in_own(self) -> Error {
+        self.at("which pages are free", "the store can be read and copied to a new one, but not written")
+    }
+
+    fn at(self, what: &str, remedy: &str) -> Error {
+        match self {
+            Self::Page(page) => {
+                let detail =
+                    format!("page {page:#x}, which says {what}, does not match its checksum; {remedy}");
+                Error::corrupt("file", None, detail)
+            }
+            Self::Io(error) => reading(error),
+        }
+    }
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<usize> {
@@ -126,75 +176,87 @@ impl Definition {
     }
 }
 
+/// What the header says is the last commit.
+struct Commit<'a> {
+    pages: Pages<'a>,
+    tables: Option<Root>,
+    own: Option<Root>,
+}
+
+impl<'a> Commit<'a> {
+    /// Parses the header, or returns `None` where redb has to look itself: it is of another format, or damaged, or which of
+    /// the two commits is whole is not known after a crash.
+    fn last(storage: &'a dyn Storage, header: &Header) -> Option<Self> {
+        let flags = header[FLAGS_AT];
+        let slot = SLOTS_AT + if flags & SECOND_IS_PRIMARY == 0 { 0 } else { SLOT_BYTES };
+        let (slot, checksum) = header[slot..slot + SLOT_BYTES].split_at(SLOT_BYTES - CHECKSUM_BYTES);
+        let is_whole = flags & (RECOVERY_REQUIRED | TWO_PHASE_COMMIT) != RECOVERY_REQUIRED;
+        if !header.starts_with(MAGIC) || slot[0] != FORMAT || !is_whole {
+            return None;
+        }
+        if checksum != xxh3_128(slot).to_le_bytes() || u32_at(header, PAGE_BYTES_AT)? != PAGE_BYTES {
+            return None;
+        }
+        let pages_at = |at| u32_at(header, at).filter(|pages| *pages <= REGION_PAGES_MAX).map(u64::from);
+        let region = (pages_at(REGION_HEADER_AT)?, pages_at(REGION_DATA_AT)?);
+        let root =
+            |(is_there, at): (usize, usize)| if slot[is_there] == 0 { None } else { Root::at(slot, at) };
+        Some(Self { pages: Pages { storage, region }, tables: root(TABLES_AT), own: root(OWN_AT) })
+    }
+
+    /// Verifies where the tables begin. What is in them is verified as it is read.
+    fn verify_tables(&self) -> Result<()> {
+        let Some(root) = self.tables else { return Ok(()) };
+        self.pages.walk(root, Widths::default(), 0, &mut |_| ()).map_err(Fault::in_tables)
+    }
+
+    /// Verifies redb's own tables.
+    fn verify_own(&self) -> Result<()> {
+        let Some(root) = self.own else { return Ok(()) };
+        let mut tables = Vec::new();
+        let mut note = |table: &[u8]| tables.extend(Definition::parse(table));
+        self.pages.walk(root, Widths::default(), 0, &mut note).map_err(Fault::in_own)?;
+        tables.into_iter().try_for_each(|Definition { root, widths }| {
+            self.pages.walk(root, widths, 0, &mut |_| ()).map_err(Fault::in_own)
+        })
+    }
+}
+
 /// The pages of a file.
 struct Pages<'a> {
     storage: &'a dyn Storage,
-    bytes: u64,
     /// How many pages a region has for its header, and for data.
     region: (u64, u64),
 }
 
 impl Pages<'_> {
-    /// Verifies redb's own tables and the tree of tables, as of the commit that the header says is the last.
-    fn verify(self, header: &[u8]) -> Result<()> {
-        let flags = header[FLAGS_AT];
-        let slot = SLOTS_AT + if flags & SECOND_IS_PRIMARY == 0 { 0 } else { SLOT_BYTES };
-        let (slot, checksum) = header[slot..slot + SLOT_BYTES].split_at(SLOT_BYTES - CHECKSUM_BYTES);
-        // After a crash, redb itself looks which of the two commits is whole, unless this one was known to be.
-        let is_whole = flags & (RECOVERY_REQUIRED | TWO_PHASE_COMMIT) != RECOVERY_REQUIRED;
-        let geometry = [0, 1, 2].map(|n| u32_at(header, GEOMETRY_AT + 4 * n).unwrap_or_default());
-        let [PAGE_BYTES, header_pages @ ..=REGION_PAGES_MAX, data_pages @ ..=REGION_PAGES_MAX] = geometry
-        else {
-            return Ok(());
-        };
-        if !header.starts_with(MAGIC)
-            || slot[0] != FORMAT
-            || checksum != xxh3_128(slot).to_le_bytes()
-            || !is_whole
-        {
-            return Ok(());
-        }
-        let file = Self { region: (header_pages.into(), data_pages.into()), ..self };
-        for (n, at) in ROOTS_AT.into_iter().enumerate() {
-            let root = if slot[1 + n] == 0 { None } else { Root::at(slot, at) };
-            let Some(root) = root else { continue };
-            let mut tables = Vec::new();
-            file.walk(root, Widths::default(), 0, &mut |table| tables.extend(Definition::parse(table)))?;
-            // What is in the others is verified as it is read.
-            let own = if at == OWN_ROOT_AT { tables } else { Vec::new() };
-            for Definition { root, widths } in own {
-                file.walk(root, widths, 0, &mut |_| ())?;
-            }
-        }
-        Ok(())
-    }
-
-    fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+    /// Reads a page: twenty bits of its number are its index among those of its size, twenty the region, and five how often
+    /// its size was doubled.
+    fn page(&self, number: u64) -> Result<Vec<u8>, Fault> {
+        let order = number >> 59;
+        let (region, index) = (number >> 20 & 0xF_FFFF, number & (0xF_FFFF >> order));
+        let len = u64::from(PAGE_BYTES) << order;
+        let (header, data) = self.region;
+        let offset = u64::from(PAGE_BYTES) * (1 + region * (header + data) + header) + index * len;
+        let is_within = offset.saturating_add(len) <= self.storage.len().map_err(Fault::Io)?;
+        let len = usize::try_from(len).ok().filter(|_| is_within).ok_or(Fault::Page(number))?;
         let mut bytes = vec![0; len];
-        self.storage.read(offset, &mut bytes).map_err(reading)?;
+        self.storage.read(offset, &mut bytes).map_err(Fault::Io)?;
         Ok(bytes)
     }
 
-    /// Reads a page: twenty bits of its number are its index among those of its size, twenty the region, and five how often
-    /// its size was doubled.
-    fn page(&self, number: u64) -> Result<Vec<u8>> {
-        let order = number >> 59;
-        let (region, index) = (number >> 20 & 0xF_FFFF, number & (0xF_FFFF >> order));
-        let bytes = u64::from(PAGE_BYTES) << order;
-        let (header, data) = self.region;
-        let offset = u64::from(PAGE_BYTES) * (1 + region * (header + data) + header) + index * bytes;
-        match usize::try_from(bytes) {
-            Ok(len) if offset.saturating_add(bytes) <= self.bytes => self.read(offset, len),
-            _ => Err(damaged(number)),
-        }
-    }
-
     /// Verifies a tree, and shows its values.
-    fn walk(&self, root: Root, widths: Widths, depth: usize, see: &mut dyn FnMut(&[u8])) -> Result<()> {
+    fn walk(
+        &self,
+        root: Root,
+        widths: Widths,
+        depth: usize,
+        see: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), Fault> {
         let page = self.page(root.page)?;
         let node = Node::parse(&page, widths).filter(|_| depth < DEPTH_MAX);
         let node = node.filter(|node| xxh3_128(node.bytes).to_le_bytes() == root.checksum);
-        let node = node.ok_or_else(|| damaged(root.page))?;
+        let node = node.ok_or(Fault::Page(root.page))?;
         node.values().for_each(&mut *see);
         node.children().try_for_each(|child| self.walk(child, widths, depth + 1, see))
     }
@@ -263,7 +325,6 @@ impl<'a> Node<'a> {
 mod tests {
     use std::collections::BTreeSet;
     use std::fs;
-    use std::io;
     use std::sync::Mutex;
 
     use super::*;
@@ -338,33 +399,48 @@ mod tests {
     fn a_flipped_bit_in_what_a_writer_relies_on_keeps_it_out() -> Result<(), Box<dyn std::error::Error>> {
         for bytes in files()? {
             let mut file = Noting::new(bytes);
-            verify(&file)?;
+            verify_for_writer(&file)?;
             let read: Vec<_> = file.read.lock().expect("nobody panics with it").iter().copied().collect();
             let pages = read.iter().filter(|(_, len)| *len >= PAGE_BYTES as usize);
             assert!(
                 pages.clone().count() >= 5,
                 "the trees of tables, and a page of some of redb's: {read:?}"
             );
-            let mut unused = 0;
+            verify_for_reader(&file)?;
+            let (mut unused, mut unreadable) = (0, 0);
             for &(offset, len) in pages.clone() {
                 for at in (0..len).step_by(if len > 4096 { 61 } else { 3 }) {
                     let at_all = usize::try_from(offset)? + at;
                     file.bytes[at_all] ^= 1 << (at % 8);
-                    match verify(&file) {
-                        Err(Error::Corrupt { .. }) => {}
+                    let of_reader = verify_for_reader(&file);
+                    unreadable += usize::from(of_reader.is_err());
+                    match verify_for_writer(&file) {
+                        Err(Error::Corrupt { .. }) => {
+                            let flags = file.bytes[FLAGS_AT];
+                            let to_mark = of_reader.is_ok() && flags & RECOVERY_REQUIRED != 0;
+                            let mark = (FLAGS_AT as u64, vec![flags & !RECOVERY_REQUIRED]);
+                            let written =
+                                std::mem::take(file.written.get_mut().expect("nobody panics with it"));
+                            assert_eq!(
+                                written,
+                                if to_mark { vec![mark] } else { Vec::new() },
+                                "byte {at_all}"
+                            );
+                        }
                         Err(other) => panic!("byte {at_all}: {other}"),
                         // What is behind the last value is nobody's.
                         Ok(()) => {
-                            assert!(at >= 8, "byte {at_all}");
+                            assert!(at >= 8 && of_reader.is_ok(), "byte {at_all}");
                             unused += 1;
                         }
                     }
                     file.bytes[at_all] ^= 1 << (at % 8);
                 }
             }
-            verify(&file)?;
+            verify_for_writer(&file)?;
             let checked: usize = pages.map(|(_, len)| len.div_ceil(if *len > 4096 { 61 } else { 3 })).sum();
-            assert!(unused < checked, "{unused} of {checked} are free");
+            // A reader relies on one of the pages, a small one.
+            assert!(unreadable > 20 && unused + unreadable < checked, "{unused}, {unreadable} of {checked}");
         }
         Ok(())
     }
@@ -372,31 +448,27 @@ mod tests {
     #[test]
     fn a_file_of_another_kind_is_left_to_redb() -> Result<(), Box<dyn std::error::Error>> {
         let [closed, crashed] = files()?;
-        let own = usize::try_from(SLOTS_AT as u64)?;
         let with = |bytes: &[u8], at: usize, byte: u8| {
             let mut bytes = bytes.to_vec();
             bytes[at] = byte;
-            verify(&Noting::new(bytes))
+            verify_for_writer(&Noting::new(bytes))
         };
-        verify(&Noting::new(Vec::new()))?;
-        verify(&Noting::new(vec![0; 5000]))?;
-        verify(&Noting::new(closed[..HEADER_BYTES - 1].to_vec()))?;
+        verify_for_writer(&Noting::new(Vec::new()))?;
+        verify_for_writer(&Noting::new(vec![0; 5000]))?;
+        verify_for_writer(&Noting::new(closed[..HEADER_BYTES - 1].to_vec()))?;
         // Another program's, other pages, another format, and a slot that is damaged.
         with(&closed, 0, b'R')?;
-        with(&closed, GEOMETRY_AT, 1)?;
-        for slot in [own, own + SLOT_BYTES] {
+        with(&closed, PAGE_BYTES_AT, 1)?;
+        for slot in [SLOTS_AT, SLOTS_AT + SLOT_BYTES] {
             with(&closed, slot, 4)?;
             with(&closed, slot + 20, !closed[slot + 20])?;
         }
         // After a crash, a commit is only known to be whole if it was made in two phases.
         let mut damaged = crashed.clone();
         damaged[4096..].fill(0);
-        let file = Noting::new(damaged.clone());
-        verify(&file).expect_err("all pages are gone");
-        let closed = vec![(FLAGS_AT as u64, vec![damaged[FLAGS_AT] & !RECOVERY_REQUIRED])];
-        assert_eq!(*file.written.lock().expect("nobody panics with it"), closed, "it is marked as closed");
+        verify_for_writer(&Noting::new(damaged.clone())).expect_err("all pages are gone");
         damaged[FLAGS_AT] &= !TWO_PHASE_COMMIT;
-        verify(&Noting::new(damaged))?;
+        verify_for_writer(&Noting::new(damaged))?;
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cohab_fs::Access;
@@ -10,7 +11,9 @@ use cohab_fs::fork::Released;
 use redb::backends::FileBackend;
 use redb::{BackendError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, StorageBackend};
 
+use crate::accounting;
 use crate::guard::guarded;
+use crate::storage::FileStorage;
 use crate::{Error, Options, Result};
 
 /// The bytes that a writer locks while it switches to its commit, and a reader while it takes a snapshot ("header
@@ -55,6 +58,8 @@ impl Reader {
             let opened = options.builder().open_read_only(same_file(path, &file));
             opened.map_err(|error| Error::from_open(path, error, false))
         })?;
+        let again = file.try_clone().map_err(failed)?;
+        accounting::verify_for_reader(&FileStorage::new(Arc::new(again)))?;
         let inherited = cohab_fs::fork::release_file_in_child(&file);
         Ok(Self { _inherited: inherited, database, header, file, path: path.to_owned(), patience })
     }

@@ -7,7 +7,7 @@ use std::io::{self, Read, Seek};
 const MAGIC_BYTES: usize = 9;
 
 /// The bytes of the engine's header, the magic ones included.
-const HEADER_BYTES: usize = 320;
+pub(crate) const HEADER_BYTES: usize = 320;
 
 /// Returns whether a file is one whose maker was killed, or had no room left, before it was a database.
 ///
