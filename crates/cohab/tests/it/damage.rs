@@ -193,8 +193,8 @@ fn whatever_page_is_damaged_opening_a_store_that_was_not_closed_comes_to_an_end(
             bytes[page * 4096 + at] ^= 8;
             fs::write(&data, &bytes).expect("can be written");
             let reader = Store::options().role(Role::Reader).register(false).open(scratch.path());
-            match reader.and_then(|reader| read_all(&reader)) {
-                Ok(all) => {
+            match reader.and_then(|reader| Ok((read_all(&reader)?, reader))) {
+                Ok((all, reader)) => {
                     assert_eq!(all.len(), 20, "page {page}, byte {at}");
                     // What only a writer needs keeps nobody from reading.
                     let writer = Store::options().register(false).open(scratch.path());
@@ -202,6 +202,12 @@ fn whatever_page_is_damaged_opening_a_store_that_was_not_closed_comes_to_an_end(
                         unwritable += 1;
                         assert_eq!(error.kind(), Kind::Corrupt, "page {page}, byte {at}: {error}");
                         assert!(error.to_string().contains("but not written"), "{error}");
+                        let copied = scratch.path().join(format!("{page}-{at}.backup"));
+                        reader.backup(&copied, |_| ())?;
+                        let whole = Scratch::new();
+                        let restored = Store::restore(&copied, whole.path(), |_| ())?;
+                        assert_eq!(read_all(&restored)?.len(), 20, "page {page}, byte {at}");
+                        restored.write(|tx| tx.put("n", "new", "is written"))?;
                     }
                 }
                 Err(error) => {
