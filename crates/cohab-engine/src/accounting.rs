@@ -9,7 +9,9 @@
 //!
 //! Cost: reads the header and a few pages, and two bits for each page of the file.
 
+use std::cell::Cell;
 use std::io;
+use std::path::Path;
 
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -49,9 +51,9 @@ const DEPTH_MAX: usize = 64;
 /// # Errors
 ///
 /// [`Error::Corrupt`] if a page does not match its checksum; [`Error::Io`].
-pub(crate) fn verify_for_writer(storage: &dyn Storage) -> Result<()> {
-    let Some(header) = header(storage)? else { return Ok(()) };
-    let Some(commit) = Commit::last(storage, &header) else { return Ok(()) };
+pub(crate) fn verify_for_writer(storage: &dyn Storage, path: &Path) -> Result<()> {
+    let Some(header) = header(storage, path)? else { return Ok(()) };
+    let Some(commit) = Commit::last(storage, path, &header) else { return Ok(()) };
     commit.verify_tables()?;
     let verified = commit.verify_own();
     let flags = header[FLAGS_AT];
@@ -59,7 +61,7 @@ pub(crate) fn verify_for_writer(storage: &dyn Storage) -> Result<()> {
         let marked = storage.write(FLAGS_AT as u64, &[flags & !RECOVERY_REQUIRED]);
         marked
             .and_then(|()| storage.sync_data())
-            .map_err(|error| Error::io("marking a damaged file as closed", error))?;
+            .map_err(|error| Error::io(format!("marking {} as closed", path.display()), error))?;
     }
     verified
 }
@@ -69,12 +71,13 @@ pub(crate) fn verify_for_writer(storage: &dyn Storage) -> Result<()> {
 /// # Errors
 ///
 /// As for [`verify_for_writer`].
-pub(crate) fn verify_for_reader(storage: &dyn Storage) -> Result<()> {
-    let Some(mut before) = header(storage)? else { return Ok(()) };
+pub(crate) fn verify_for_reader(storage: &dyn Storage, path: &Path) -> Result<()> {
+    let Some(mut before) = header(storage, path)? else { return Ok(()) };
     loop {
-        let verified = Commit::last(storage, &before).map_or(Ok(()), |commit| commit.verify_tables());
+        let commit = Commit::last(storage, path, &before);
+        let verified = commit.map_or(Ok(()), |commit| commit.verify_tables());
         // A page may have been given to the commit after the next by now.
-        match header(storage)? {
+        match header(storage, path)? {
             Some(after) if verified.is_err() && after != before => before = after,
             _ => return verified,
         }
@@ -84,7 +87,8 @@ pub(crate) fn verify_for_reader(storage: &dyn Storage) -> Result<()> {
 type Header = [u8; HEADER_BYTES];
 
 /// Reads the header of a file that is long enough for one.
-fn header(storage: &dyn Storage) -> Result<Option<Header>> {
+fn header(storage: &dyn Storage, path: &Path) -> Result<Option<Header>> {
+    let reading = |error| reading(path, error);
     let mut header = [0; HEADER_BYTES];
     if storage.len().map_err(reading)? < HEADER_BYTES as u64 {
         return Ok(None);
@@ -93,8 +97,8 @@ fn header(storage: &dyn Storage) -> Result<Option<Header>> {
     Ok(Some(header))
 }
 
-fn reading(error: io::Error) -> Error {
-    Error::io("reading what the engine keeps for itself", error)
+fn reading(path: &Path, error: io::Error) -> Error {
+    Error::io(format!("reading what the engine keeps for itself in {}", path.display()), error)
 }
 
 /// Why a tree could not be verified.
@@ -105,22 +109,26 @@ enum Fault {
 }
 
 impl Fault {
-    fn in_tables(self) -> Error {
-        self.at("where tables begin", "restore the store from a backup")
+    fn in_tables(self, path: &Path) -> Error {
+        self.at(path, "where tables begin", "restore the store from a backup")
     }
 
-    fn in_own(self) -> Error {
-        self.at("which pages are free", "the store can be read and copied to a new one, but not written")
+    fn in_own(self, path: &Path) -> Error {
+        self.at(
+            path,
+            "which pages are free",
+            "the store can be read and copied to a new one, but not written",
+        )
     }
 
-    fn at(self, what: &str, remedy: &str) -> Error {
+    fn at(self, path: &Path, what: &str, remedy: &str) -> Error {
         match self {
             Self::Page(page) => {
                 let detail =
                     format!("page {page:#x}, which says {what}, does not match its checksum; {remedy}");
                 Error::corrupt("file", None, detail)
             }
-            Self::Io(error) => reading(error),
+            Self::Io(error) => reading(path, error),
         }
     }
 }
@@ -186,7 +194,7 @@ struct Commit<'a> {
 impl<'a> Commit<'a> {
     /// Parses the header, or returns `None` where redb has to look itself: it is of another format, or damaged, or which of
     /// the two commits is whole is not known after a crash.
-    fn last(storage: &'a dyn Storage, header: &Header) -> Option<Self> {
+    fn last(storage: &'a dyn Storage, path: &'a Path, header: &Header) -> Option<Self> {
         let flags = header[FLAGS_AT];
         let slot = SLOTS_AT + if flags & SECOND_IS_PRIMARY == 0 { 0 } else { SLOT_BYTES };
         let (slot, checksum) = header[slot..slot + SLOT_BYTES].split_at(SLOT_BYTES - CHECKSUM_BYTES);
@@ -201,23 +209,26 @@ impl<'a> Commit<'a> {
         let region = (pages_at(REGION_HEADER_AT)?, pages_at(REGION_DATA_AT)?);
         let root =
             |(is_there, at): (usize, usize)| if slot[is_there] == 0 { None } else { Root::at(slot, at) };
-        Some(Self { pages: Pages { storage, region }, tables: root(TABLES_AT), own: root(OWN_AT) })
+        let pages = Pages { storage, path, region, read: Cell::new(0) };
+        Some(Self { pages, tables: root(TABLES_AT), own: root(OWN_AT) })
     }
 
     /// Verifies where the tables begin. What is in them is verified as it is read.
     fn verify_tables(&self) -> Result<()> {
         let Some(root) = self.tables else { return Ok(()) };
-        self.pages.walk(root, Widths::default(), 0, &mut |_| ()).map_err(Fault::in_tables)
+        let walked = self.pages.walk(root, Widths::default(), 0, &mut |_| ());
+        walked.map_err(|fault| fault.in_tables(self.pages.path))
     }
 
     /// Verifies redb's own tables.
     fn verify_own(&self) -> Result<()> {
         let Some(root) = self.own else { return Ok(()) };
+        let in_own = |fault: Fault| fault.in_own(self.pages.path);
         let mut tables = Vec::new();
         let mut note = |table: &[u8]| tables.extend(Definition::parse(table));
-        self.pages.walk(root, Widths::default(), 0, &mut note).map_err(Fault::in_own)?;
+        self.pages.walk(root, Widths::default(), 0, &mut note).map_err(in_own)?;
         tables.into_iter().try_for_each(|Definition { root, widths }| {
-            self.pages.walk(root, widths, 0, &mut |_| ()).map_err(Fault::in_own)
+            self.pages.walk(root, widths, 0, &mut |_| ()).map_err(in_own)
         })
     }
 }
@@ -225,8 +236,11 @@ impl<'a> Commit<'a> {
 /// The pages of a file.
 struct Pages<'a> {
     storage: &'a dyn Storage,
+    path: &'a Path,
     /// How many pages a region has for its header, and for data.
     region: (u64, u64),
+    /// How many bytes of pages were read. No tree has a page twice, so a forged one that does ends with the file's length.
+    read: Cell<u64>,
 }
 
 impl Pages<'_> {
@@ -238,7 +252,9 @@ impl Pages<'_> {
         let len = u64::from(PAGE_BYTES) << order;
         let (header, data) = self.region;
         let offset = u64::from(PAGE_BYTES) * (1 + region * (header + data) + header) + index * len;
-        let is_within = offset.saturating_add(len) <= self.storage.len().map_err(Fault::Io)?;
+        let read = self.read.get().saturating_add(len);
+        let is_within = offset.saturating_add(len).max(read) <= self.storage.len().map_err(Fault::Io)?;
+        self.read.set(read);
         let len = usize::try_from(len).ok().filter(|_| is_within).ok_or(Fault::Page(number))?;
         let mut bytes = vec![0; len];
         self.storage.read(offset, &mut bytes).map_err(Fault::Io)?;
@@ -373,6 +389,14 @@ mod tests {
         }
     }
 
+    fn for_writer(file: &Noting) -> Result<()> {
+        verify_for_writer(file, Path::new("home/store.redb"))
+    }
+
+    fn for_reader(file: &Noting) -> Result<()> {
+        verify_for_reader(file, Path::new("home/store.redb"))
+    }
+
     /// A file whose free pages have a history, as its writer closes it, and as a crash leaves it.
     fn files() -> Result<[Vec<u8>; 2], Box<dyn std::error::Error>> {
         let scratch = tempfile::tempdir()?;
@@ -399,22 +423,22 @@ mod tests {
     fn a_flipped_bit_in_what_a_writer_relies_on_keeps_it_out() -> Result<(), Box<dyn std::error::Error>> {
         for bytes in files()? {
             let mut file = Noting::new(bytes);
-            verify_for_writer(&file)?;
+            for_writer(&file)?;
             let read: Vec<_> = file.read.lock().expect("nobody panics with it").iter().copied().collect();
             let pages = read.iter().filter(|(_, len)| *len >= PAGE_BYTES as usize);
             assert!(
                 pages.clone().count() >= 5,
                 "the trees of tables, and a page of some of redb's: {read:?}"
             );
-            verify_for_reader(&file)?;
+            for_reader(&file)?;
             let (mut unused, mut unreadable) = (0, 0);
             for &(offset, len) in pages.clone() {
                 for at in (0..len).step_by(if len > 4096 { 61 } else { 3 }) {
                     let at_all = usize::try_from(offset)? + at;
                     file.bytes[at_all] ^= 1 << (at % 8);
-                    let of_reader = verify_for_reader(&file);
+                    let of_reader = for_reader(&file);
                     unreadable += usize::from(of_reader.is_err());
-                    match verify_for_writer(&file) {
+                    match for_writer(&file) {
                         Err(Error::Corrupt { .. }) => {
                             let flags = file.bytes[FLAGS_AT];
                             let to_mark = of_reader.is_ok() && flags & RECOVERY_REQUIRED != 0;
@@ -437,7 +461,7 @@ mod tests {
                     file.bytes[at_all] ^= 1 << (at % 8);
                 }
             }
-            verify_for_writer(&file)?;
+            for_writer(&file)?;
             let checked: usize = pages.map(|(_, len)| len.div_ceil(if *len > 4096 { 61 } else { 3 })).sum();
             // A reader relies on one of the pages, a small one.
             assert!(unreadable > 20 && unused + unreadable < checked, "{unused}, {unreadable} of {checked}");
@@ -451,11 +475,11 @@ mod tests {
         let with = |bytes: &[u8], at: usize, byte: u8| {
             let mut bytes = bytes.to_vec();
             bytes[at] = byte;
-            verify_for_writer(&Noting::new(bytes))
+            for_writer(&Noting::new(bytes))
         };
-        verify_for_writer(&Noting::new(Vec::new()))?;
-        verify_for_writer(&Noting::new(vec![0; 5000]))?;
-        verify_for_writer(&Noting::new(closed[..HEADER_BYTES - 1].to_vec()))?;
+        for_writer(&Noting::new(Vec::new()))?;
+        for_writer(&Noting::new(vec![0; 5000]))?;
+        for_writer(&Noting::new(closed[..HEADER_BYTES - 1].to_vec()))?;
         // Another program's, other pages, another format, and a slot that is damaged.
         with(&closed, 0, b'R')?;
         with(&closed, PAGE_BYTES_AT, 1)?;
@@ -466,9 +490,83 @@ mod tests {
         // After a crash, a commit is only known to be whole if it was made in two phases.
         let mut damaged = crashed.clone();
         damaged[4096..].fill(0);
-        verify_for_writer(&Noting::new(damaged.clone())).expect_err("all pages are gone");
+        for_writer(&Noting::new(damaged.clone())).expect_err("all pages are gone");
         damaged[FLAGS_AT] &= !TWO_PHASE_COMMIT;
-        verify_for_writer(&Noting::new(damaged))?;
+        for_writer(&Noting::new(damaged))?;
         Ok(())
+    }
+
+    #[test]
+    fn a_forged_tree_that_has_pages_again_and_again_ends_with_the_length_of_the_file() {
+        const KEYS: u8 = 99;
+        const PAGES: u32 = 40;
+        const BYTES: usize = PAGE_BYTES as usize;
+        let children = usize::from(KEYS) + 1;
+        let mut file = vec![0; BYTES * (1 + PAGES as usize)];
+        let (before, leaf) = file.split_at_mut(BYTES * PAGES as usize);
+        leaf[..12].copy_from_slice(&[LEAF, 0, 1, 0, 12, 0, 0, 0, 12, 0, 0, 0]);
+        let mut root = Root { page: u64::from(PAGES) - 1, checksum: xxh3_128(&leaf[..12]).to_le_bytes() };
+        // From the last branch to the first, because each has the checksum of the next page, a hundred times.
+        for (page, number) in before.chunks_exact_mut(BYTES).skip(1).zip(0..PAGES).rev() {
+            let key_ends = 8 + (CHECKSUM_BYTES + 8) * children;
+            let keys = key_ends + 4 * usize::from(KEYS);
+            page[0] = BRANCH;
+            page[2] = KEYS;
+            for n in 0..children {
+                page[8 + CHECKSUM_BYTES * n..][..CHECKSUM_BYTES].copy_from_slice(&root.checksum);
+                page[8 + CHECKSUM_BYTES * children + 8 * n..][..8].copy_from_slice(&root.page.to_le_bytes());
+            }
+            page[keys - 4..keys]
+                .copy_from_slice(&u32::try_from(keys).expect("is less than a page").to_le_bytes());
+            root = Root { page: number.into(), checksum: xxh3_128(&page[..keys]).to_le_bytes() };
+        }
+        let header = &mut file[..HEADER_BYTES];
+        header[..MAGIC.len()].copy_from_slice(MAGIC);
+        for (at, value) in [(PAGE_BYTES_AT, PAGE_BYTES), (REGION_HEADER_AT, 0), (REGION_DATA_AT, 1 << 10)] {
+            header[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        }
+        let slot = &mut header[SLOTS_AT..SLOTS_AT + SLOT_BYTES];
+        slot[0] = FORMAT;
+        for (is_there, at) in [TABLES_AT, OWN_AT] {
+            slot[is_there] = 1;
+            slot[at..at + 8].copy_from_slice(&root.page.to_le_bytes());
+            slot[at + 8..at + 8 + CHECKSUM_BYTES].copy_from_slice(&root.checksum);
+        }
+        let (covered, checksum) = slot.split_at_mut(SLOT_BYTES - CHECKSUM_BYTES);
+        checksum.copy_from_slice(&xxh3_128(covered).to_le_bytes());
+
+        let file = Noting::new(file);
+        for verify in [for_reader, for_writer] {
+            assert!(matches!(verify(&file), Err(Error::Corrupt { .. })));
+        }
+        let read = file.read.lock().expect("nobody panics with it").len();
+        assert!(read > PAGES as usize, "down to the leaf, and not {read}");
+    }
+
+    #[test]
+    fn a_read_that_the_system_refuses_says_of_which_file() {
+        #[derive(Debug)]
+        struct Refusing;
+        impl Storage for Refusing {
+            fn len(&self) -> io::Result<u64> {
+                Ok(1 << 20)
+            }
+            fn read(&self, _: u64, _: &mut [u8]) -> io::Result<()> {
+                Err(io::ErrorKind::PermissionDenied.into())
+            }
+            fn set_len(&self, _: u64) -> io::Result<()> {
+                unreachable!("is only read")
+            }
+            fn sync_data(&self) -> io::Result<()> {
+                unreachable!("is only read")
+            }
+            fn write(&self, _: u64, _: &[u8]) -> io::Result<()> {
+                unreachable!("is only read")
+            }
+        }
+        for verify in [verify_for_reader, verify_for_writer] {
+            let refused = verify(&Refusing, Path::new("home/store.redb")).expect_err("the system refuses it");
+            assert!(refused.to_string().contains("home/store.redb"), "{refused}");
+        }
     }
 }

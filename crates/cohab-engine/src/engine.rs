@@ -527,7 +527,7 @@ fn writer(path: &Path, options: &Options, access: Access) -> Result<Db> {
         wait_for_readers(&opened_again, path, options.patience)?;
     }
     let storage = options.storage(&opened_again);
-    accounting::verify_for_writer(&*storage)?;
+    accounting::verify_for_writer(&*storage, path)?;
     let locks = FileBackend::new(file).map_err(|e| Error::from_open(path, e, true))?;
     let backend = Backend::new(storage, locks);
     let refusal = backend.refusal();

@@ -59,7 +59,7 @@ impl Reader {
             opened.map_err(|error| Error::from_open(path, error, false))
         })?;
         let again = file.try_clone().map_err(failed)?;
-        accounting::verify_for_reader(&FileStorage::new(Arc::new(again)))?;
+        accounting::verify_for_reader(&FileStorage::new(Arc::new(again)), path)?;
         let inherited = cohab_fs::fork::release_file_in_child(&file);
         Ok(Self { _inherited: inherited, database, header, file, path: path.to_owned(), patience })
     }
