@@ -255,7 +255,8 @@ impl Rows {
 
 /// Finds a key behind another one from which on reading works again: the first one as far as eight bytes tell.
 ///
-/// What stands between is not known, so it bisects: a look that succeeds has found the far side of the damage.
+/// What stands between is not known, so it bisects: a look that succeeds has found the far side of the damage. One that finds
+/// a key ahead of where it began, as damage may have it, has not.
 fn seek_behind(view: &NamespaceView<'_>, key: &[u8]) -> Option<Vec<u8>> {
     let first = |bounds: (Bound<&[u8]>, Bound<&[u8]>), direction| {
         let mut rows = view.salvage(bounds, direction).ok()?;
@@ -263,6 +264,7 @@ fn seek_behind(view: &NamespaceView<'_>, key: &[u8]) -> Option<Vec<u8>> {
     };
     let mut good = first((Bound::Excluded(key), Bound::Unbounded), Direction::Reverse)?;
     let common = key.iter().zip(&good).take_while(|(a, b)| a == b).count();
+    let beginning = &key[..common];
     let number = |key: &[u8]| {
         let mut bytes = [0; 8];
         let rest = key.get(common..).unwrap_or_default();
@@ -274,8 +276,9 @@ fn seek_behind(view: &NamespaceView<'_>, key: &[u8]) -> Option<Vec<u8>> {
     while let middle = bad + end.saturating_sub(bad) / 2
         && middle > bad
     {
-        let probe = [&good[..common], &middle.to_be_bytes()].concat();
-        match first((Bound::Included(&probe), Bound::Unbounded), Direction::Forward) {
+        let probe = [beginning, &middle.to_be_bytes()].concat();
+        let found = first((Bound::Included(&probe), Bound::Unbounded), Direction::Forward);
+        match found.filter(|found| *found >= probe) {
             Some(found) => (good, end) = (found, middle),
             None => bad = middle,
         }

@@ -330,6 +330,43 @@ fn a_damaged_branch_is_found_by_a_verification_and_hides_no_key_from_a_deletion(
     Ok(())
 }
 
+/// Pages were in the places of others, and a verification that looked for the end of the damage found a key shorter than the
+/// beginning that all keys should have had there.
+#[test]
+fn a_verification_ends_where_leaves_of_other_keys_have_come_in_between() -> Result<()> {
+    let scratch = Scratch::new();
+    let store = scratch.with_namespace();
+    store.write(|tx| {
+        (1..b'0').try_for_each(|i| tx.put("n", [i], b"the short ones"))?;
+        (0..LONG_KEYS).try_for_each(|i| tx.put("n", long(i), value(i)))
+    })?;
+    store.compact()?;
+    drop(store);
+    let data = scratch.path().join("store.redb");
+    let good = fs::read(&data).expect("can be read");
+    let leaves = || good.chunks(4096).enumerate().filter(|(_, page)| page[0] == 1);
+    let find = |page: &[u8], piece: &[u8]| page.windows(piece.len()).position(|found| found == piece);
+    let (_, short) = leaves().find(|(_, page)| find(page, b"the short ones").is_some()).expect("is there");
+    let mut in_order: Vec<_> = leaves()
+        .filter_map(|(number, page)| Some((&page[find(page, &[b'0'; 140])?..][..150], number * 4096)))
+        .collect();
+    in_order.sort_unstable();
+    for (n, (_, unreadable)) in in_order.iter().enumerate().skip(1) {
+        for [(_, one), (_, other)] in in_order[n + 1..].array_windows() {
+            let mut bytes = good.clone();
+            bytes[*unreadable..unreadable + 4096].fill(0xff);
+            for at in [*one, *other] {
+                bytes[at..at + 4096].copy_from_slice(short);
+            }
+            fs::write(&data, &bytes).expect("can be written");
+            let reader = Store::options().role(Role::Reader).register(false).open(scratch.path())?;
+            let report = reader.snapshot()?.verify(|_| ())?;
+            assert!(!report.is_sound(), "{unreadable}, {one}, {other}");
+        }
+    }
+    Ok(())
+}
+
 /// A put of a new key was led to the wrong leaf by a damaged branch. It was found there again, but keys of the right leaf that had
 /// been said to be damaged passed for absent from then on, because it stood between them and what gave the damage away.
 #[test]

@@ -1,5 +1,6 @@
 //! The process that does damage, so that one that dies of it is noticed.
 
+use std::backtrace::Backtrace;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -144,12 +145,15 @@ pub(super) fn work(orders: &Orders) -> Result<()> {
         let outcome = looked
             .unwrap_or_else(|_| Ok(Outcome::default()))
             .with_context(|| format!("case {case}: {damage} in {name}"))?;
-        let others = std::mem::take(&mut *panics.lock().unwrap_or_else(PoisonError::into_inner));
+        let Panics { others, last } =
+            std::mem::take(&mut *panics.lock().unwrap_or_else(PoisonError::into_inner));
         let tally = tallies.entry(name.clone()).or_default();
         let mut violation = tally.count(&outcome, took, damage.may_be_outdated());
-        if panicked || !others.is_empty() {
+        let out = others.into_iter().chain(last.filter(|_| panicked));
+        let out: Vec<_> = out.map(|(panic, trace)| format!("{panic}\n{trace}")).collect();
+        if panicked || !out.is_empty() {
             tally.panics += 1;
-            violation = Some(format!("a panic got out: {}", others.join("; ")));
+            violation = Some(format!("a panic got out: {}", out.join("; ")));
         }
         if orders.tells_all {
             let (file, damage) = (name.clone(), damage.to_string());
@@ -206,15 +210,26 @@ fn keep(orders: &Orders, case: u64, target: &Target, damaged: &[u8]) -> Result<(
     Ok(fs::write(kept.join(format!("{case}-{name}")), damaged)?)
 }
 
-/// Collects panics that are none of the engine's on damaged pages, which are caught where they happen: those of other
-/// threads. One on this thread that gets out ends the case.
-fn note_panics() -> Arc<Mutex<Vec<String>>> {
-    let (panics, main) = (Arc::new(Mutex::new(Vec::new())), std::thread::current().id());
+/// Panics of a case, and where they came from, if `RUST_BACKTRACE` asks for it.
+#[derive(Default)]
+struct Panics {
+    /// Those of other threads that are none of the engine's on damaged pages, which are caught where they happen.
+    others: Vec<(String, Backtrace)>,
+    /// The last one on this thread, which ends the case if it gets out.
+    last: Option<(String, Backtrace)>,
+}
+
+fn note_panics() -> Arc<Mutex<Panics>> {
+    let (panics, main) = (Arc::new(Mutex::new(Panics::default())), std::thread::current().id());
     let noted = panics.clone();
     std::panic::set_hook(Box::new(move |panic| {
+        let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
         let is_engines = panic.location().is_some_and(|place| place.file().contains("redb"));
-        if std::thread::current().id() != main && !is_engines {
-            noted.lock().unwrap_or_else(PoisonError::into_inner).push(panic.to_string());
+        let what = (panic.to_string(), Backtrace::capture());
+        if std::thread::current().id() == main {
+            noted.last = Some(what);
+        } else if !is_engines {
+            noted.others.push(what);
         }
     }));
     panics
