@@ -11,6 +11,7 @@ use cohab_namespace::catalog::Root;
 
 use crate::directory::{Card, Directory, missing};
 use crate::latest::replaced;
+use crate::lineage::check_end;
 use crate::open::{check_identity, create_root};
 use crate::store::read_root;
 use crate::telemetry;
@@ -45,11 +46,16 @@ impl Writing {
         // Somebody may have made the store while we waited.
         let card = directory.card()?;
         let engine = Engine::open(&directory.data(), options.engine.clone().create(card.is_none()))?;
-        let root = match read_root(&engine.snapshot()?)? {
-            Some(root) => root,
+        let snapshot = engine.snapshot()?;
+        let root = match read_root(&snapshot)? {
+            Some(root) => {
+                check_end(&snapshot, &root)?;
+                root
+            }
             None if card.is_none() => create_root(&engine, options)?,
             None => return Err(Error::corrupt(format!("{} holds no store", directory.data().display()))),
         };
+        drop(snapshot);
         if let Some(card) = card {
             check_identity(directory, card, &root)?;
         } else {

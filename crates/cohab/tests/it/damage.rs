@@ -330,6 +330,50 @@ fn a_damaged_branch_is_found_by_a_verification_and_hides_no_key_from_a_deletion(
     Ok(())
 }
 
+/// The page with the store's own row was as it had been two versions before, as a lost write leaves it: a writer gave the numbers of
+/// the versions out again, and wrote their records over.
+#[test]
+fn a_store_whose_last_version_is_older_than_its_log_is_not_written_to() -> Result<()> {
+    let scratch = Scratch::new();
+    let store = scratch.with_namespace();
+    let data = scratch.path().join("store.redb");
+    let put = |store: &Store, i: u32| store.write(|tx| tx.put("n", key(i), value(i)));
+    let before = put(&store, 0)?.version;
+    drop(store);
+    let old = fs::read(&data).expect("can be read");
+    let store = scratch.store();
+    put(&store, 1)?;
+    let last = put(&store, 2)?.version;
+    drop(store);
+    let new = fs::read(&data).expect("can be read");
+    let mut refused = 0;
+    for page in old.chunks(4096).filter(|page| page[0] == 1) {
+        for at in (4096..new.len()).step_by(4096) {
+            let mut bytes = new.clone();
+            bytes[at..at + 4096].copy_from_slice(page);
+            fs::write(&data, &bytes).expect("can be written");
+            let reader = Store::options().role(Role::Reader).register(false).open(scratch.path());
+            let Ok(snapshot) = reader.and_then(|reader| reader.snapshot()) else { continue };
+            if snapshot.version() == last {
+                continue;
+            }
+            assert_eq!(snapshot.version(), before, "which the page is of");
+            drop(snapshot);
+            let error =
+                Store::open(scratch.path()).expect_err("would give the next version's number out again");
+            assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+            let said = error.to_string();
+            assert!(
+                said.contains(&format!("the last version is {before}, and the log goes on to")),
+                "{said}"
+            );
+            refused += 1;
+        }
+    }
+    assert!(refused > 0, "no page has the store's own row");
+    Ok(())
+}
+
 /// Pages were in the places of others, and a verification that looked for the end of the damage found a key shorter than the
 /// beginning that all keys should have had there.
 #[test]

@@ -55,7 +55,10 @@ impl Reading {
         let says_so = matches!(kind, Kind::Corrupt | Kind::Format | Kind::NeedsRecovery | Kind::Aborted | Kind::Poisoned)
                 // A commit that meets it half-way; the cause is told along.
                 || kind == Kind::CommitUnknown;
-        if !says_so {
+        // A store that says so shows less than there was, and it is not the error that is wrong.
+        if kind == Kind::NotFound {
+            self.wrong.push(format!("{what}: {error}"));
+        } else if !says_so {
             self.misleading.push(format!("{what}: {error:?}"));
         }
     }
