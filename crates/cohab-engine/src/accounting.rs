@@ -161,7 +161,7 @@ impl Root {
 }
 
 /// How many bytes all keys and all values of a tree have, where they all have the same.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Widths {
     key: Option<usize>,
     value: Option<usize>,
@@ -314,15 +314,13 @@ impl<'a> Node<'a> {
         Some(Self { bytes: page.get(..end)?, is_leaf, entries, values, widths })
     }
 
-    /// The values of a leaf, where they are of various widths.
+    /// The values of a leaf, where these and the keys are of various widths: behind where each key ends stands where each
+    /// value does, and a value begins where the one before ends.
     fn values(&self) -> impl Iterator<Item = &'a [u8]> {
         let Self { bytes, is_leaf, entries, values, widths } = *self;
-        let ends = 4 + if widths.key.is_none() { 4 * entries } else { 0 };
-        let count = if is_leaf && widths.value.is_none() { entries } else { 0 };
-        (0..count).filter_map(move |n| {
-            let begin = if n == 0 { values } else { offset_at(bytes, ends + 4 * (n - 1))? };
-            bytes.get(begin..offset_at(bytes, ends + 4 * n)?)
-        })
+        let count = if is_leaf && widths == Widths::default() { entries } else { 0 };
+        let ends = (0..count).map_while(move |n| offset_at(bytes, 4 + 4 * (count + n)));
+        ends.scan(values, move |begin, end| bytes.get(std::mem::replace(begin, end)..end))
     }
 
     /// The children of a branch.
@@ -338,235 +336,4 @@ impl<'a> Node<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-    use std::fs;
-    use std::sync::Mutex;
-
-    use super::*;
-    use crate::{Engine, Options, Table};
-
-    const TABLES: &[Table] = &[Table::new(0, "one"), Table::new(1, "two")];
-
-    /// A file in memory that notes what is read of it.
-    #[derive(Debug)]
-    struct Noting {
-        bytes: Vec<u8>,
-        read: Mutex<BTreeSet<(u64, usize)>>,
-        /// What is written is noted as well, and changes nothing.
-        written: Mutex<Vec<(u64, Vec<u8>)>>,
-    }
-
-    impl Noting {
-        fn new(bytes: Vec<u8>) -> Self {
-            Self { bytes, read: Mutex::default(), written: Mutex::default() }
-        }
-    }
-
-    impl Storage for Noting {
-        fn len(&self) -> io::Result<u64> {
-            Ok(self.bytes.len() as u64)
-        }
-
-        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-            self.read.lock().expect("nobody panics with it").insert((offset, out.len()));
-            let begin = usize::try_from(offset).expect("fits");
-            out.copy_from_slice(&self.bytes[begin..begin + out.len()]);
-            Ok(())
-        }
-
-        fn set_len(&self, _: u64) -> io::Result<()> {
-            unreachable!("is only read")
-        }
-
-        fn sync_data(&self) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-            self.written.lock().expect("nobody panics with it").push((offset, data.to_vec()));
-            Ok(())
-        }
-    }
-
-    fn for_writer(file: &Noting) -> Result<()> {
-        verify_for_writer(file, Path::new("home/store.redb"))
-    }
-
-    fn for_reader(file: &Noting) -> Result<()> {
-        verify_for_reader(file, Path::new("home/store.redb"))
-    }
-
-    /// A file whose free pages have a history, as its writer closes it, and as a crash leaves it.
-    fn files() -> Result<[Vec<u8>; 2], Box<dyn std::error::Error>> {
-        let scratch = tempfile::tempdir()?;
-        let path = scratch.path().join("store.redb");
-        let engine = Engine::open(&path, Options::new(TABLES))?;
-        // Keeps pages from being free at once.
-        let mut snapshots = Vec::new();
-        for round in 0..20u32 {
-            snapshots.push(engine.snapshot()?);
-            engine.write(|tx| {
-                (0..500u32).try_for_each(|i| {
-                    let key = (i * 7 + round).to_be_bytes();
-                    tx.insert(TABLES[0], &key, &[&[7; 100]]).map(drop)
-                })
-            })?;
-        }
-        let crashed = fs::read(&path)?;
-        drop(snapshots);
-        drop(engine);
-        Ok([fs::read(&path)?, crashed])
-    }
-
-    #[test]
-    fn a_flipped_bit_in_what_a_writer_relies_on_keeps_it_out() -> Result<(), Box<dyn std::error::Error>> {
-        for bytes in files()? {
-            let mut file = Noting::new(bytes);
-            for_writer(&file)?;
-            let read: Vec<_> = file.read.lock().expect("nobody panics with it").iter().copied().collect();
-            let pages = read.iter().filter(|(_, len)| *len >= PAGE_BYTES as usize);
-            assert!(
-                pages.clone().count() >= 5,
-                "the trees of tables, and a page of some of redb's: {read:?}"
-            );
-            for_reader(&file)?;
-            let (mut unused, mut unreadable) = (0, 0);
-            for &(offset, len) in pages.clone() {
-                for at in (0..len).step_by(if len > 4096 { 61 } else { 3 }) {
-                    let at_all = usize::try_from(offset)? + at;
-                    file.bytes[at_all] ^= 1 << (at % 8);
-                    let of_reader = for_reader(&file);
-                    unreadable += usize::from(of_reader.is_err());
-                    match for_writer(&file) {
-                        Err(Error::Corrupt { .. }) => {
-                            let flags = file.bytes[FLAGS_AT];
-                            let to_mark = of_reader.is_ok() && flags & RECOVERY_REQUIRED != 0;
-                            let mark = (FLAGS_AT as u64, vec![flags & !RECOVERY_REQUIRED]);
-                            let written =
-                                std::mem::take(file.written.get_mut().expect("nobody panics with it"));
-                            assert_eq!(
-                                written,
-                                if to_mark { vec![mark] } else { Vec::new() },
-                                "byte {at_all}"
-                            );
-                        }
-                        Err(other) => panic!("byte {at_all}: {other}"),
-                        // What is behind the last value is nobody's.
-                        Ok(()) => {
-                            assert!(at >= 8 && of_reader.is_ok(), "byte {at_all}");
-                            unused += 1;
-                        }
-                    }
-                    file.bytes[at_all] ^= 1 << (at % 8);
-                }
-            }
-            for_writer(&file)?;
-            let checked: usize = pages.map(|(_, len)| len.div_ceil(if *len > 4096 { 61 } else { 3 })).sum();
-            // A reader relies on one of the pages, a small one.
-            assert!(unreadable > 20 && unused + unreadable < checked, "{unused}, {unreadable} of {checked}");
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn a_file_of_another_kind_is_left_to_redb() -> Result<(), Box<dyn std::error::Error>> {
-        let [closed, crashed] = files()?;
-        let with = |bytes: &[u8], at: usize, byte: u8| {
-            let mut bytes = bytes.to_vec();
-            bytes[at] = byte;
-            for_writer(&Noting::new(bytes))
-        };
-        for_writer(&Noting::new(Vec::new()))?;
-        for_writer(&Noting::new(vec![0; 5000]))?;
-        for_writer(&Noting::new(closed[..HEADER_BYTES - 1].to_vec()))?;
-        // Another program's, other pages, another format, and a slot that is damaged.
-        with(&closed, 0, b'R')?;
-        with(&closed, PAGE_BYTES_AT, 1)?;
-        for slot in [SLOTS_AT, SLOTS_AT + SLOT_BYTES] {
-            with(&closed, slot, 4)?;
-            with(&closed, slot + 20, !closed[slot + 20])?;
-        }
-        // After a crash, a commit is only known to be whole if it was made in two phases.
-        let mut damaged = crashed.clone();
-        damaged[4096..].fill(0);
-        for_writer(&Noting::new(damaged.clone())).expect_err("all pages are gone");
-        damaged[FLAGS_AT] &= !TWO_PHASE_COMMIT;
-        for_writer(&Noting::new(damaged))?;
-        Ok(())
-    }
-
-    #[test]
-    fn a_forged_tree_that_has_pages_again_and_again_ends_with_the_length_of_the_file() {
-        const KEYS: u8 = 99;
-        const PAGES: u32 = 40;
-        const BYTES: usize = PAGE_BYTES as usize;
-        let children = usize::from(KEYS) + 1;
-        let mut file = vec![0; BYTES * (1 + PAGES as usize)];
-        let (before, leaf) = file.split_at_mut(BYTES * PAGES as usize);
-        leaf[..12].copy_from_slice(&[LEAF, 0, 1, 0, 12, 0, 0, 0, 12, 0, 0, 0]);
-        let mut root = Root { page: u64::from(PAGES) - 1, checksum: xxh3_128(&leaf[..12]).to_le_bytes() };
-        // From the last branch to the first, because each has the checksum of the next page, a hundred times.
-        for (page, number) in before.chunks_exact_mut(BYTES).skip(1).zip(0..PAGES).rev() {
-            let key_ends = 8 + (CHECKSUM_BYTES + 8) * children;
-            let keys = key_ends + 4 * usize::from(KEYS);
-            page[0] = BRANCH;
-            page[2] = KEYS;
-            for n in 0..children {
-                page[8 + CHECKSUM_BYTES * n..][..CHECKSUM_BYTES].copy_from_slice(&root.checksum);
-                page[8 + CHECKSUM_BYTES * children + 8 * n..][..8].copy_from_slice(&root.page.to_le_bytes());
-            }
-            page[keys - 4..keys]
-                .copy_from_slice(&u32::try_from(keys).expect("is less than a page").to_le_bytes());
-            root = Root { page: number.into(), checksum: xxh3_128(&page[..keys]).to_le_bytes() };
-        }
-        let header = &mut file[..HEADER_BYTES];
-        header[..MAGIC.len()].copy_from_slice(MAGIC);
-        for (at, value) in [(PAGE_BYTES_AT, PAGE_BYTES), (REGION_HEADER_AT, 0), (REGION_DATA_AT, 1 << 10)] {
-            header[at..at + 4].copy_from_slice(&value.to_le_bytes());
-        }
-        let slot = &mut header[SLOTS_AT..SLOTS_AT + SLOT_BYTES];
-        slot[0] = FORMAT;
-        for (is_there, at) in [TABLES_AT, OWN_AT] {
-            slot[is_there] = 1;
-            slot[at..at + 8].copy_from_slice(&root.page.to_le_bytes());
-            slot[at + 8..at + 8 + CHECKSUM_BYTES].copy_from_slice(&root.checksum);
-        }
-        let (covered, checksum) = slot.split_at_mut(SLOT_BYTES - CHECKSUM_BYTES);
-        checksum.copy_from_slice(&xxh3_128(covered).to_le_bytes());
-
-        let file = Noting::new(file);
-        for verify in [for_reader, for_writer] {
-            assert!(matches!(verify(&file), Err(Error::Corrupt { .. })));
-        }
-        let read = file.read.lock().expect("nobody panics with it").len();
-        assert!(read > PAGES as usize, "down to the leaf, and not {read}");
-    }
-
-    #[test]
-    fn a_read_that_the_system_refuses_says_of_which_file() {
-        #[derive(Debug)]
-        struct Refusing;
-        impl Storage for Refusing {
-            fn len(&self) -> io::Result<u64> {
-                Ok(1 << 20)
-            }
-            fn read(&self, _: u64, _: &mut [u8]) -> io::Result<()> {
-                Err(io::ErrorKind::PermissionDenied.into())
-            }
-            fn set_len(&self, _: u64) -> io::Result<()> {
-                unreachable!("is only read")
-            }
-            fn sync_data(&self) -> io::Result<()> {
-                unreachable!("is only read")
-            }
-            fn write(&self, _: u64, _: &[u8]) -> io::Result<()> {
-                unreachable!("is only read")
-            }
-        }
-        for verify in [verify_for_reader, verify_for_writer] {
-            let refused = verify(&Refusing, Path::new("home/store.redb")).expect_err("the system refuses it");
-            assert!(refused.to_string().contains("home/store.redb"), "{refused}");
-        }
-    }
-}
+mod tests;
