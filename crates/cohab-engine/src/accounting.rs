@@ -273,7 +273,10 @@ impl Pages<'_> {
         let node = Node::parse(&page, widths).filter(|_| depth < DEPTH_MAX);
         let node = node.filter(|node| xxh3_128(node.bytes).to_le_bytes() == root.checksum);
         let node = node.ok_or(Fault::Page(root.page))?;
-        node.values().for_each(&mut *see);
+        if node.is_leaf {
+            node.values().for_each(see);
+            return Ok(());
+        }
         node.children().try_for_each(|child| self.walk(child, widths, depth + 1, see))
     }
 }
@@ -301,9 +304,9 @@ impl<'a> Node<'a> {
         };
         let ends = if is_leaf { 4 } else { 8 + (CHECKSUM_BYTES + 8) * (entries + 1) };
         let value_ends = ends + if widths.key.is_none() { 4 * entries } else { 0 };
-        let keys = value_ends + if is_leaf && widths.value.is_none() { 4 * entries } else { 0 };
         let values = match widths.key {
-            Some(width) => keys + width * entries,
+            // Which is so where the values have one width as well, and nobody asks for them where they have not.
+            Some(width) => value_ends + width * entries,
             None => offset_at(page, ends + 4 * (entries - 1))?,
         };
         let end = match widths.value {
@@ -317,16 +320,15 @@ impl<'a> Node<'a> {
     /// The values of a leaf, where these and the keys are of various widths: behind where each key ends stands where each
     /// value does, and a value begins where the one before ends.
     fn values(&self) -> impl Iterator<Item = &'a [u8]> {
-        let Self { bytes, is_leaf, entries, values, widths } = *self;
-        let count = if is_leaf && widths == Widths::default() { entries } else { 0 };
+        let Self { bytes, entries, values, widths, .. } = *self;
+        let count = if widths == Widths::default() { entries } else { 0 };
         let ends = (0..count).map_while(move |n| offset_at(bytes, 4 + 4 * (count + n)));
         ends.scan(values, move |begin, end| bytes.get(std::mem::replace(begin, end)..end))
     }
 
     /// The children of a branch.
     fn children(&self) -> impl Iterator<Item = Root> {
-        let Self { bytes, is_leaf, entries, .. } = *self;
-        let count = if is_leaf { 0 } else { entries + 1 };
+        let (bytes, count) = (self.bytes, self.entries + 1);
         (0..count).filter_map(move |n| {
             let page = bytes.get(8 + CHECKSUM_BYTES * count + 8 * n..)?.first_chunk()?;
             let checksum = bytes.get(8 + CHECKSUM_BYTES * n..)?.first_chunk()?;

@@ -124,8 +124,13 @@ fn a_flipped_bit_in_what_a_writer_relies_on_keeps_it_out() -> Result<(), Box<dyn
 #[test]
 fn a_file_of_another_kind_is_left_to_redb() -> Result<(), Box<dyn std::error::Error>> {
     let [closed, crashed] = files()?;
-    let with = |bytes: &[u8], at: usize, byte: u8| {
-        let mut bytes = bytes.to_vec();
+    let [mut unsound_closed, mut unsound_crashed] = [closed.clone(), crashed];
+    for bytes in [&mut unsound_closed, &mut unsound_crashed] {
+        bytes[4096..].fill(0);
+        for_writer(&Noting::new(bytes.clone())).expect_err("all pages are gone");
+    }
+    let with = |at: usize, byte: u8| {
+        let mut bytes = unsound_closed.clone();
         bytes[at] = byte;
         for_writer(&Noting::new(bytes))
     };
@@ -133,18 +138,14 @@ fn a_file_of_another_kind_is_left_to_redb() -> Result<(), Box<dyn std::error::Er
     for_writer(&Noting::new(vec![0; 5000]))?;
     for_writer(&Noting::new(closed[..HEADER_BYTES - 1].to_vec()))?;
     // Another program's, other pages, another format, and a slot that is damaged.
-    with(&closed, 0, b'R')?;
-    with(&closed, PAGE_BYTES_AT, 1)?;
-    for slot in [SLOTS_AT, SLOTS_AT + SLOT_BYTES] {
-        with(&closed, slot, 4)?;
-        with(&closed, slot + 20, !closed[slot + 20])?;
-    }
+    with(0, b'R')?;
+    with(PAGE_BYTES_AT, 1)?;
+    let last = SLOTS_AT + if closed[FLAGS_AT] & SECOND_IS_PRIMARY == 0 { 0 } else { SLOT_BYTES };
+    with(last, 4)?;
+    with(last + 20, !closed[last + 20])?;
     // After a crash, a commit is only known to be whole if it was made in two phases.
-    let mut damaged = crashed.clone();
-    damaged[4096..].fill(0);
-    for_writer(&Noting::new(damaged.clone())).expect_err("all pages are gone");
-    damaged[FLAGS_AT] &= !TWO_PHASE_COMMIT;
-    for_writer(&Noting::new(damaged))?;
+    unsound_crashed[FLAGS_AT] &= !TWO_PHASE_COMMIT;
+    for_writer(&Noting::new(unsound_crashed))?;
     Ok(())
 }
 
@@ -365,6 +366,33 @@ fn a_forged_tree_that_has_pages_again_and_again_ends_with_the_length_of_the_file
     }
     let read = file.read.lock().expect("nobody panics with it").len();
     assert!(read > PAGES as usize, "down to the leaf, and not {read}");
+}
+
+#[test]
+fn a_tree_is_as_deep_as_one_can_be_and_no_deeper_and_no_page_is_empty() -> Result<()> {
+    let various = Widths::default();
+    let chained = |depth: u32| {
+        let mut forged = Forged::new(1 + 2 * depth as usize, 0, 1 << 10);
+        let mut put = |index: u32, node: &[u8]| forged.put(index as usize + 1, index.into(), node);
+        let mut root = put(0, &leaf(various, &[b"k"], &[b"v"]));
+        for index in (1..2 * depth - 1).step_by(2) {
+            let beside = put(index, &leaf(various, &[b"k"], &[b"v"]));
+            root = put(index + 1, &branch(None, &[b"k"], &[root, beside]));
+        }
+        forged.commit(0, root, root);
+        forged.file()
+    };
+    for depth in [1, 2, 10] {
+        for_reader(&chained(depth))?;
+    }
+    let deepest = u32::try_from(DEPTH_MAX).expect("is not large");
+    for_reader(&chained(deepest))?;
+    for_reader(&chained(deepest + 1)).expect_err("is too deep");
+    let mut forged = Forged::new(2, 0, 1 << 10);
+    let empty = forged.put(1, 0, &node(LEAF, 0));
+    forged.commit(0, empty, empty);
+    for_reader(&forged.file()).expect_err("an empty tree has no page");
+    Ok(())
 }
 
 #[test]
