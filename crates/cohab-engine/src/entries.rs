@@ -2,11 +2,11 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 
 use redb::ReadableTable;
 
-use crate::gap::{keys_of, verify_between};
+use crate::gap::{Neighbours, keys_of, verify_between};
 use crate::guard::guarded;
 use crate::seal::{Guard, SEAL_BYTES, Seal};
 use crate::{Error, Result, Table};
@@ -66,23 +66,33 @@ impl fmt::Debug for Entry<'_> {
     }
 }
 
+/// A table, and where a range goes on in it.
+type Position<'a> = (&'a dyn Neighbours, redb::Cursor<'a, &'static [u8], &'static [u8]>);
+
 /// A range of a table, read entry by entry: either lent out by [`step`](Self::step), which moves nothing, or as an
 /// iterator of entries that live on. After an error it yields nothing more, unless it [salvages](crate::Snapshot::salvage).
 ///
 /// Besides each value's checksum it verifies that keys come in order, that the entry just outside the range's start lies
-/// outside, and that the first one lies within, so that a damaged branch page cannot silently hide the first entries, or
-/// put others before them. Memory is one path
+/// outside, that the first one lies within, and that the entry just outside its end stands behind the last one, so that a damaged
+/// branch page cannot silently hide the first entries or the last ones, or put others before them. Memory is one path
 /// through the tree, however long the range.
 pub struct Entries<'a> {
-    cursor: Option<redb::Cursor<'a, &'static [u8], &'static [u8]>>,
+    cursor: Option<Position<'a>>,
     seal: Seal,
     direction: Direction,
     end: Bound<Vec<u8>>,
     /// The entry that is lent out.
     current: Option<Entry<'a>>,
-    /// The key of the entry before, if that was given away.
-    last: Option<Vec<u8>>,
+    /// The entry before, if that was given away.
+    last: Option<Last>,
     on_damage: OnDamage,
+}
+
+/// What is kept of an entry that was given away.
+struct Last {
+    key: Vec<u8>,
+    /// Where in memory the key was.
+    place: Range<usize>,
 }
 
 impl<'a> Entries<'a> {
@@ -107,16 +117,11 @@ impl<'a> Entries<'a> {
             Direction::Reverse => tree.upper_bound(start),
         })?;
         guarded(seal.table(), || verify_start(tree, &mut cursor, seal, start, direction, on_damage))?;
-        let entries = Self::with(Some(cursor), seal, direction, end.map(<[u8]>::to_vec));
+        let entries = Self::with(Some((tree, cursor)), seal, direction, end.map(<[u8]>::to_vec));
         Ok(Self { on_damage, ..entries })
     }
 
-    fn with(
-        cursor: Option<redb::Cursor<'a, &'static [u8], &'static [u8]>>,
-        seal: Seal,
-        direction: Direction,
-        end: Bound<Vec<u8>>,
-    ) -> Self {
+    fn with(cursor: Option<Position<'a>>, seal: Seal, direction: Direction, end: Bound<Vec<u8>>) -> Self {
         Self { cursor, seal, direction, end, current: None, last: None, on_damage: OnDamage::End }
     }
 
@@ -149,14 +154,15 @@ impl<'a> Entries<'a> {
     #[inline]
     pub fn take_current(&mut self) -> Option<Entry<'a>> {
         let entry = self.current.take()?;
-        self.last = Some(entry.key().to_vec());
+        self.last = Some(Last::of(&entry));
         Some(entry)
     }
 
     /// Loads the next entry into `current` and returns whether there is one.
     #[inline]
     fn advance(&mut self) -> Result<bool> {
-        let Self { cursor: Some(cursor), seal, direction, end, current, last, .. } = self else {
+        let Self { cursor: Some((tree, cursor)), seal, direction, end, current, last, on_damage } = self
+        else {
             return Ok(false);
         };
         let before = current.take();
@@ -177,29 +183,47 @@ impl<'a> Entries<'a> {
         let ordered = verified.and_then(|()| {
             let Some(entry) = &*current else { return Ok(None) };
             let key = entry.key();
-            match before.as_ref().map(Entry::key).or(last.as_deref()) {
+            match before.as_ref().map(Entry::key).or(last.as_ref().map(|last| &last.key[..])) {
                 Some(before) if !behind(before, key) => Err(out_of_order(*seal, key)),
                 _ => Ok(Some(key)),
             }
         });
         let key = match ordered {
-            Ok(Some(key)) => key,
-            Ok(None) => return Ok(false),
+            Ok(key) => key,
             Err(error) => {
                 // What comes next is to stand behind the last entry that was sound.
                 if let Some(before) = before {
-                    *last = Some(before.key().to_vec());
+                    *last = Some(Last::of(&before));
                 }
                 return Err(error);
             }
         };
-        *last = None;
-        Ok(match end {
+        let is_within = key.is_some_and(|key| match end {
             Bound::Unbounded => true,
             Bound::Included(end) => !behind(end, key),
             Bound::Excluded(end) => !behind(end, key) && key != end.as_slice(),
-        })
+        });
+        if !is_within && *on_damage == OnDamage::End {
+            let last = last.as_ref().map(|last| (&last.key[..], last.place.clone()));
+            if let Some(last) = before.as_ref().map(|entry| (entry.key(), place(entry.key()))).or(last) {
+                verify_end(*tree, *seal, *direction, last, key)?;
+            }
+        }
+        *last = None;
+        Ok(is_within)
     }
+}
+
+impl Last {
+    fn of(entry: &Entry<'_>) -> Self {
+        Self { key: entry.key().to_vec(), place: place(entry.key()) }
+    }
+}
+
+/// Where a key is in memory.
+fn place(key: &[u8]) -> Range<usize> {
+    let place = key.as_ptr_range();
+    place.start.addr()..place.end.addr()
 }
 
 impl<'a> Iterator for Entries<'a> {
@@ -276,6 +300,27 @@ fn verify_start(
         Direction::Reverse => [inside, outside],
     };
     verify_between(tree, seal, keys_of(&beside))
+}
+
+/// Verifies that nothing stands between the last entry of a range and what comes behind it, which is looked up where the two are of
+/// different leaves: one that a damaged branch led to may have all its keys behind the range.
+fn verify_end(
+    tree: &dyn Neighbours,
+    seal: Seal,
+    direction: Direction,
+    (last, place_of_last): (&[u8], Range<usize>),
+    next: Option<&[u8]>,
+) -> Result<()> {
+    let place = next.map(place);
+    let (beside, is_of_one_leaf) = match direction {
+        Direction::Forward => {
+            ([Some(last), next], place.is_some_and(|place| place.start == place_of_last.end))
+        }
+        Direction::Reverse => {
+            ([next, Some(last)], place.is_some_and(|place| place.end == place_of_last.start))
+        }
+    };
+    if is_of_one_leaf { Ok(()) } else { guarded(seal.table(), || tree.verify_neighbours(seal, beside)) }
 }
 
 pub(crate) fn out_of_order(seal: Seal, key: &[u8]) -> Error {

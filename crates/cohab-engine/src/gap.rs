@@ -100,7 +100,19 @@ pub(crate) fn verify_between(
     {
         return Ok(());
     }
-    verify_walks(tree, seal, beside, beside)
+    tree.verify_neighbours(seal, beside)
+}
+
+/// A table of which it can be verified that two keys are neighbours.
+pub(crate) trait Neighbours {
+    /// Verifies that a search for either of two keys ends beside the other, or at an end of the table.
+    fn verify_neighbours(&self, seal: Seal, beside: [Option<&[u8]>; 2]) -> Result<()>;
+}
+
+impl<T: ReadableTable<&'static [u8], &'static [u8]>> Neighbours for T {
+    fn verify_neighbours(&self, seal: Seal, beside: [Option<&[u8]>; 2]) -> Result<()> {
+        verify_walks(self, seal, beside, beside)
+    }
 }
 
 /// Verifies that a search for what is behind the first of some keys ends between the two of `behind`, and one for what is

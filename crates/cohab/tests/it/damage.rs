@@ -280,12 +280,13 @@ fn unreadable(n: &cohab::NamespaceView<'_>, damage: &str) -> Vec<u32> {
 }
 
 /// A bit of a page's number in a branch was flipped, so that it led to another leaf, all of whose keys came before the gap, or
-/// all behind it. The keys of the leaf that belonged there were said to be absent, and ranges began behind them.
+/// all behind it. The keys of the leaf that belonged there were said to be absent, and ranges began behind them or ended before
+/// them.
 #[test]
 fn a_branch_that_leads_to_another_leaf_hides_no_key() -> Result<()> {
     let scratch = Scratch::new();
     let good = with_branches(&scratch)?;
-    let mut led_astray = 0;
+    let (mut led_astray, mut unread) = (0, 0);
     for (at, bit) in children(&good).flat_map(|at| (0..6).map(move |bit| (at, bit))).step_by(3) {
         let mut bytes = good.clone();
         bytes[at] ^= 1 << bit;
@@ -294,8 +295,24 @@ fn a_branch_that_leads_to_another_leaf_hides_no_key() -> Result<()> {
         let Ok(snapshot) = reader.and_then(|reader| reader.snapshot()) else { continue };
         let Ok(n) = snapshot.namespace("n") else { continue };
         led_astray += unreadable(&n, &format!("byte {at}, bit {bit}")).len();
+        for i in (0..LONG_KEYS - 15).step_by(5) {
+            let keys = |entries: cohab::Range<'_>| -> Result<Vec<_>> {
+                entries.map(|entry| entry.map(|entry| entry.key().to_vec())).collect()
+            };
+            let expected: Vec<_> = (i..i + 15).map(|i| long(i).into_bytes()).collect();
+            let ahead = n.range(long(i)..long(i + 15)).and_then(keys);
+            let back = n.reverse(long(i)..long(i + 15)).and_then(keys);
+            let back = back.map(|keys| keys.into_iter().rev().collect());
+            for (found, damage) in [(ahead, "ahead"), (back, "back")] {
+                unread += usize::from(found.is_err());
+                assert!(
+                    found.is_err() || found.is_ok_and(|found| found == expected),
+                    "byte {at}, bit {bit}: {damage} from {i}"
+                );
+            }
+        }
     }
-    assert!(led_astray > 100, "{led_astray} look-ups were led astray");
+    assert!(led_astray > 100 && unread > 100, "{led_astray} look-ups and {unread} ranges were led astray");
     Ok(())
 }
 
