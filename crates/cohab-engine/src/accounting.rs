@@ -8,8 +8,6 @@
 //! like that description is left to redb, which knows what else there is.
 //!
 //! Cost: reads the header and a few pages, and two bits for each page of the file.
-//!
-//! The same for one key that was not found at the edge of a leaf: the pages that lead there ([`Paths`]).
 
 use std::cell::Cell;
 use std::io;

@@ -425,63 +425,6 @@ fn a_reader_looks_again_where_a_writer_has_committed_meanwhile() {
 }
 
 #[test]
-fn a_key_is_searched_for_as_the_b_tree_does_and_what_leads_there_is_verified()
--> Result<(), Box<dyn std::error::Error>> {
-    let [closed, _] = files()?;
-    let path: Arc<Path> = Arc::from(Path::new("home/store.redb"));
-    let paths = |bytes: &[u8]| -> Result<_> {
-        let storage: Arc<dyn Storage> = Arc::new(Noting::new(bytes.to_vec()));
-        let ((), paths) = Paths::begin(&storage, &path, || Ok(()))?;
-        Ok(paths.expect("nobody commits"))
-    };
-    let sound = paths(&closed)?;
-    // What the rounds have put: each seventh key from its number on.
-    let has = |key: u32| {
-        (0..20).any(|round| key >= round && (key - round).is_multiple_of(7) && (key - round) / 7 < 500)
-    };
-    for key in (0..3600).chain([u32::MAX]) {
-        assert_eq!(sound.search(TABLES[0], &key.to_be_bytes())?, has(key), "key {key}");
-    }
-    assert!(!sound.search(TABLES[0], b"")? && !sound.search(TABLES[1], &7u32.to_be_bytes())?);
-
-    let (mut refused, mut others) = (0, 0);
-    for page in 1..closed.len() / 4096 {
-        let mut damaged = closed.clone();
-        damaged[page * 4096 + 40] ^= 1;
-        match paths(&damaged)?.search(TABLES[0], &7u32.to_be_bytes()) {
-            Err(Error::Corrupt { table: "one", key: Some(_), .. }) => refused += 1,
-            other => others += usize::from(other?),
-        }
-    }
-    assert!((3..=5).contains(&refused), "where tables begin, a branch or two and a leaf, and not {refused}");
-    assert!(others > 20, "the others lead elsewhere: {others}");
-    Ok(())
-}
-
-#[test]
-fn a_transaction_is_begun_again_where_a_commit_came_in_between() -> Result<()> {
-    let path: Arc<Path> = Arc::from(Path::new("home/store.redb"));
-    for (commits, expected) in [(0, Some(1)), (1, Some(2)), (2, Some(3)), (3, None)] {
-        // Another header each time a transaction was begun, as often as somebody commits.
-        let count = Arc::new(Mutex::new(0u8));
-        let seen = count.clone();
-        let read = move |_: u64, out: &mut [u8]| {
-            out.fill((*seen.lock().expect("nobody panics with it")).min(commits));
-            Ok(())
-        };
-        let storage: Arc<dyn Storage> = Arc::new(Scripted { len: 1 << 20, read });
-        let begin = || {
-            let mut count = count.lock().expect("nobody panics with it");
-            *count += 1;
-            Ok(*count)
-        };
-        let (last, paths) = Paths::begin(&storage, &path, begin)?;
-        assert_eq!(paths.map(|_| last), expected, "{commits} commits");
-    }
-    Ok(())
-}
-
-#[test]
 fn a_read_that_the_system_refuses_says_of_which_file() {
     let refusing =
         Scripted { len: 1 << 20, read: |_, _: &mut [u8]| Err(io::ErrorKind::PermissionDenied.into()) };
