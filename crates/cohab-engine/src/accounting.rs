@@ -12,12 +12,11 @@
 use std::cell::Cell;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::unfinished::HEADER_BYTES;
-use crate::{Error, Result, Storage, Table};
+use crate::{Error, Result, Storage};
 
 const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
 const FLAGS_AT: usize = 9;
@@ -41,8 +40,6 @@ const PAGE_BYTES: u32 = 4096;
 const REGION_PAGES_MAX: u32 = 1 << 20;
 const LEAF: u8 = 1;
 const BRANCH: u8 = 2;
-/// How often a snapshot is taken anew where the writer has committed meanwhile.
-const BEGUN_MAX: usize = 3;
 /// No tree is deeper that has an end.
 const DEPTH_MAX: usize = 64;
 
@@ -84,54 +81,6 @@ pub(crate) fn verify_for_reader(storage: &dyn Storage, path: &Path) -> Result<()
             Some(after) if verified.is_err() && after != before => before = after,
             _ => return verified,
         }
-    }
-}
-
-/// The pages of a commit, which stay as they are because a snapshot pins them, or a transaction that follows it is open.
-pub(crate) struct Paths {
-    storage: Arc<dyn Storage>,
-    path: Arc<Path>,
-    header: Header,
-}
-
-impl Paths {
-    /// Begins a transaction, and notes which commit it is of, unless the writer commits faster than that can be told.
-    pub(crate) fn begin<T>(
-        storage: &Arc<dyn Storage>,
-        path: &Arc<Path>,
-        mut begin: impl FnMut() -> Result<T>,
-    ) -> Result<(T, Option<Self>)> {
-        let header = || header(&**storage, path);
-        let mut before = header()?;
-        for _ in 0..BEGUN_MAX {
-            let transaction = begin()?;
-            let after = header()?;
-            if before == after {
-                let paths = after.map(|header| Self { storage: storage.clone(), path: path.clone(), header });
-                return Ok((transaction, paths));
-            }
-            before = after;
-        }
-        Ok((begin()?, None))
-    }
-
-    /// Returns whether a table has a key, verifying all pages from where the tables begin down to the leaf in which it would be.
-    ///
-    /// What stands beside the gap does not tell everything. A damaged page number may lead to a page that nothing else leads to
-    /// any more, and a leaf whose number of entries is damaged to none is passed over.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Corrupt`] if a page does not match its checksum; [`Error::Io`].
-    pub(crate) fn search(&self, table: Table, key: &[u8]) -> Result<bool> {
-        let Some(commit) = Commit::last(&*self.storage, &self.path, &self.header) else { return Ok(false) };
-        commit.has(table.name().as_bytes(), key).map_err(|fault| match fault {
-            Fault::Page(page) => {
-                let detail = format!("page {page:#x}, on the way to it, does not match its checksum");
-                Error::corrupt(table.name(), Some(key), detail)
-            }
-            Fault::Io(error) => reading(&self.path, error),
-        })
     }
 }
 
@@ -271,19 +220,6 @@ impl<'a> Commit<'a> {
         walked.map_err(|fault| fault.in_tables(self.pages.path))
     }
 
-    /// Returns whether a table has a key, where all that this is read from is sound.
-    fn has(&self, table: &[u8], key: &[u8]) -> Result<bool, Fault> {
-        let Some(tables) = self.tables else { return Ok(false) };
-        let page = self.pages.leaf(tables, table)?;
-        let found = Node::parse(&page, Widths::default()).and_then(|leaf| {
-            leaf.keys().zip(leaf.values()).find(|(name, _)| *name == table).map(|(_, definition)| definition)
-        });
-        let Some(Definition { root, .. }) = found.and_then(Definition::parse) else { return Ok(false) };
-        let page = self.pages.leaf(root, key)?;
-        let leaf = Node::parse(&page, Widths::default());
-        Ok(leaf.is_some_and(|leaf| leaf.keys().any(|found| found == key)))
-    }
-
     /// Verifies redb's own tables.
     fn verify_own(&self) -> Result<()> {
         let Some(root) = self.own else { return Ok(()) };
@@ -325,22 +261,6 @@ impl Pages<'_> {
         Ok(bytes)
     }
 
-    /// Reads the page in which a key of a tree would be, verifying all on the way: a branch's key is at least as great as all to
-    /// its left.
-    fn leaf(&self, root: Root, key: &[u8]) -> Result<Vec<u8>, Fault> {
-        let mut at = root;
-        for _ in 0..DEPTH_MAX {
-            let page = self.page(at.page)?;
-            let node = Node::verified(&page, at, Widths::default())?;
-            if node.is_leaf {
-                return Ok(page);
-            }
-            let child = node.keys().take_while(|dividing| *dividing < key).count();
-            at = node.children().nth(child).ok_or(Fault::Page(at.page))?;
-        }
-        Err(Fault::Page(root.page))
-    }
-
     /// Verifies a tree, and shows its values.
     fn walk(
         &self,
@@ -349,22 +269,16 @@ impl Pages<'_> {
         depth: usize,
         see: &mut dyn FnMut(&[u8]),
     ) -> Result<(), Fault> {
-        if depth >= DEPTH_MAX {
-            return Err(Fault::Page(root.page));
-        }
         let page = self.page(root.page)?;
-        let node = Node::verified(&page, root, widths)?;
+        let node = Node::parse(&page, widths).filter(|_| depth < DEPTH_MAX);
+        let node = node.filter(|node| xxh3_128(node.bytes).to_le_bytes() == root.checksum);
+        let node = node.ok_or(Fault::Page(root.page))?;
         if node.is_leaf {
             node.values().for_each(see);
             return Ok(());
         }
         node.children().try_for_each(|child| self.walk(child, widths, depth + 1, see))
     }
-}
-
-/// Where a branch says where each of its keys ends: behind a checksum and a number for each child.
-fn branch_ends(keys: usize) -> usize {
-    8 + (CHECKSUM_BYTES + 8) * (keys + 1)
 }
 
 /// A page of a tree.
@@ -388,7 +302,7 @@ impl<'a> Node<'a> {
             BRANCH => false,
             _ => return None,
         };
-        let ends = if is_leaf { 4 } else { branch_ends(entries) };
+        let ends = if is_leaf { 4 } else { 8 + (CHECKSUM_BYTES + 8) * (entries + 1) };
         let value_ends = ends + if widths.key.is_none() { 4 * entries } else { 0 };
         let values = match widths.key {
             // Which is so where the values have one width as well, and nobody asks for them where they have not.
@@ -401,25 +315,6 @@ impl<'a> Node<'a> {
             None => offset_at(page, value_ends + 4 * (entries - 1))?,
         };
         Some(Self { bytes: page.get(..end)?, is_leaf, entries, values, widths })
-    }
-
-    /// Parses a page and verifies it.
-    fn verified(page: &'a [u8], root: Root, widths: Widths) -> Result<Self, Fault> {
-        let node = Self::parse(page, widths);
-        let node = node.filter(|node| xxh3_128(node.bytes).to_le_bytes() == root.checksum);
-        node.ok_or(Fault::Page(root.page))
-    }
-
-    /// The keys, where they are of various widths, and in a leaf the values are as well.
-    fn keys(&self) -> impl Iterator<Item = &'a [u8]> {
-        let Self { bytes, is_leaf, entries, .. } = *self;
-        let (ends, begin) = if is_leaf {
-            (4, 4 + 8 * entries)
-        } else {
-            (branch_ends(entries), branch_ends(entries) + 4 * entries)
-        };
-        let ends = (0..entries).map_while(move |n| offset_at(bytes, ends + 4 * n));
-        ends.scan(begin, move |begin, end| bytes.get(std::mem::replace(begin, end)..end))
     }
 
     /// The values of a leaf, where these and the keys are of various widths: behind where each key ends stands where each

@@ -5,7 +5,7 @@ use std::fs::{File, Metadata, TryLockError};
 use std::io;
 use std::ops::{ControlFlow, Deref};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use cohab_fs::fork::Released;
 use redb::backends::FileBackend;
 use redb::{Builder, ConcurrencyMode, Database, ReadableDatabase};
 
-use crate::accounting::{self, Paths};
+use crate::accounting;
 use crate::guard::guarded;
 use crate::reader::{Reader, wait_for_readers};
 use crate::storage::{Backend, FileStorage, Refusal, Storage};
@@ -182,8 +182,6 @@ enum Db {
         _inherited: Vec<Released>,
         /// Dropped before the lock below, so that nobody opens the file while it is being closed.
         database: Database,
-        /// What it is in, for reading pages without the B-tree.
-        storage: Arc<dyn Storage>,
         /// A second handle for reading once the first one has failed: redb refuses reads then, too.
         rescue: OnceLock<Reader>,
         refusal: Refusal,
@@ -194,7 +192,7 @@ enum Db {
 
 /// An open file.
 pub struct Engine {
-    path: Arc<Path>,
+    path: PathBuf,
     options: Options,
     writer: bool,
     poisoned: AtomicBool,
@@ -241,7 +239,7 @@ impl Engine {
     fn with(path: &Path, options: Options, writer: bool, db: Db) -> Self {
         let poisoned = AtomicBool::new(false);
         let (reopened, db) = (AtomicU64::new(0), RwLock::new(Some(db)));
-        Self { path: path.into(), options, writer, poisoned, reopened, db }
+        Self { path: path.to_owned(), options, writer, poisoned, reopened, db }
     }
 
     fn db(&self) -> RwLockReadGuard<'_, Option<Db>> {
@@ -288,7 +286,7 @@ impl Engine {
         let db = self.db();
         // One that could not be reopened is not closed for good.
         let without = || if self.writer && self.is_poisoned() { Error::Poisoned } else { Error::Closed };
-        let (transaction, paths) = match db.as_ref().ok_or_else(without)? {
+        let transaction = match db.as_ref().ok_or_else(without)? {
             Db::Writer { rescue, .. } if self.is_poisoned() => {
                 if rescue.get().is_none() {
                     // Of two that come at the same time, one opens it in vain.
@@ -296,12 +294,10 @@ impl Engine {
                 }
                 rescue.get().ok_or(Error::Closed)?.begin_read()?
             }
-            Db::Writer { database, storage, .. } => {
-                Paths::begin(storage, &self.path, || guarded("file", || database.begin_read()))?
-            }
+            Db::Writer { database, .. } => guarded("file", || database.begin_read())?,
             Db::Reader(reader) => reader.begin_read()?,
         };
-        Snapshot::open(&transaction, paths, self.options.tables)
+        Snapshot::open(&transaction, self.options.tables)
     }
 
     /// Runs `f` in a write transaction and commits it if `f` returns `Ok`.
@@ -321,14 +317,13 @@ impl Engine {
             return Err(Error::Poisoned.into());
         }
         let db = self.db();
-        let (database, storage) = match db.as_ref().ok_or(Error::Closed)? {
-            Db::Writer { database, storage, .. } => (database, storage),
+        let database = match db.as_ref().ok_or(Error::Closed)? {
+            Db::Writer { database, .. } => database,
             Db::Reader(_) => return Err(Error::ReadOnly.into()),
         };
-        let begin = || guarded("file", || database.begin_write());
-        let (mut inner, before) = Paths::begin(storage, &self.path, begin)?;
+        let mut inner = guarded("file", || database.begin_write())?;
         inner.set_quick_repair(true);
-        let mut transaction = Transaction::new(&inner, before);
+        let mut transaction = Transaction::new(&inner);
         // A panic must not unwind through the open transaction: its pages would leak, and recovery would have to
         // walk the whole file to find them.
         let outcome = catch_unwind(AssertUnwindSafe(|| f(&mut transaction)));
@@ -531,17 +526,16 @@ fn writer(path: &Path, options: &Options, access: Access) -> Result<Db> {
     if !options.is_exclusive {
         wait_for_readers(&opened_again, path, options.patience)?;
     }
-    let storage: Arc<dyn Storage> = options.storage(&opened_again).into();
+    let storage = options.storage(&opened_again);
     accounting::verify_for_writer(&*storage, path)?;
     let locks = FileBackend::new(file).map_err(|e| Error::from_open(path, e, true))?;
-    let backend = Backend::new(storage.clone(), locks);
+    let backend = Backend::new(storage, locks);
     let refusal = backend.refusal();
     let database = guarded("file", || {
         options.builder().create_with_backend(backend).map_err(|error| Error::from_open(path, error, true))
     })?;
     let inherited = cohab_fs::fork::release_file_in_child(&old_versions_out);
-    let rescue = OnceLock::new();
-    Ok(Db::Writer { _inherited: inherited, database, storage, rescue, refusal, old_versions_out })
+    Ok(Db::Writer { _inherited: inherited, database, rescue: OnceLock::new(), refusal, old_versions_out })
 }
 
 fn is_named_by(file: &File, path: &Path) -> Result<bool> {

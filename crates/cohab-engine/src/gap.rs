@@ -24,13 +24,11 @@ pub(crate) fn keys_of<'g>(beside: &'g Beside<'_>) -> [Option<&'g [u8]>; 2] {
 /// Verifies that the gap in which a key would stand is one between two sound entries.
 ///
 /// A search that was led astray by one damaged key ends right beside that key, and one that a damaged dividing key of a branch
-/// led into the leaf beside it finds that leaf's neighbour on the wrong side of the gap. Where the two are not of one leaf,
-/// `verify_path` verifies the pages that led there.
+/// led into the leaf beside it finds that leaf's neighbour on the wrong side of the gap.
 pub(crate) fn verify_absence(
     tree: &impl ReadableTable<&'static [u8], &'static [u8]>,
     seal: Seal,
     key: &[u8],
-    verify_path: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     if planted!(AbsenceUnverified) {
         return Ok(());
@@ -39,13 +37,7 @@ pub(crate) fn verify_absence(
         let mut cursor = tree.lower_bound(Bound::Included(key))?;
         let beside = [cursor.peek_prev()?, cursor.peek_next()?];
         verify_sides(seal, key, &beside)?;
-        match keys_of(&beside) {
-            [Some(before), Some(after)] if are_of_one_leaf(before, after) => Ok(()),
-            beside => {
-                verify_walks(tree, seal, beside, beside)?;
-                verify_path()
-            }
-        }
+        verify_between(tree, seal, keys_of(&beside))
     })
 }
 

@@ -11,9 +11,9 @@ use cohab_fs::fork::Released;
 use redb::backends::FileBackend;
 use redb::{BackendError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, StorageBackend};
 
-use crate::accounting::{self, Paths};
+use crate::accounting;
 use crate::guard::guarded;
-use crate::storage::{FileStorage, Storage};
+use crate::storage::FileStorage;
 use crate::{Error, Options, Result};
 
 /// The bytes that a writer locks while it switches to its commit, and a reader while it takes a snapshot ("header
@@ -35,10 +35,8 @@ pub(crate) struct Reader {
     _inherited: Vec<Released>,
     database: ReadOnlyDatabase,
     header: FileBackend,
-    file: Arc<File>,
-    /// The same file, for reading pages without the B-tree.
-    storage: Arc<dyn Storage>,
-    path: Arc<Path>,
+    file: File,
+    path: PathBuf,
     /// `None` where there is no writer to wait for, because the file is this process's alone.
     patience: Option<Duration>,
 }
@@ -60,20 +58,17 @@ impl Reader {
             let opened = options.builder().open_read_only(same_file(path, &file));
             opened.map_err(|error| Error::from_open(path, error, false))
         })?;
+        let again = file.try_clone().map_err(failed)?;
+        accounting::verify_for_reader(&FileStorage::new(Arc::new(again)), path)?;
         let inherited = cohab_fs::fork::release_file_in_child(&file);
-        let file = Arc::new(file);
-        let storage = Arc::new(FileStorage::new(file.clone()));
-        accounting::verify_for_reader(&*storage, path)?;
-        Ok(Self { _inherited: inherited, database, header, file, storage, path: path.into(), patience })
+        Ok(Self { _inherited: inherited, database, header, file, path: path.to_owned(), patience })
     }
 
-    pub(crate) fn begin_read(&self) -> Result<(ReadTransaction, Option<Paths>)> {
-        Paths::begin(&self.storage, &self.path, || {
-            if let Some(patience) = self.patience {
-                wait_for_header(&self.header, &self.path, patience)?;
-            }
-            guarded("file", || self.database.begin_read())
-        })
+    pub(crate) fn begin_read(&self) -> Result<ReadTransaction> {
+        if let Some(patience) = self.patience {
+            wait_for_header(&self.header, &self.path, patience)?;
+        }
+        guarded("file", || self.database.begin_read())
     }
 
     pub(crate) fn file(&self) -> &File {

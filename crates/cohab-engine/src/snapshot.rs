@@ -5,8 +5,7 @@ use std::ops::Bound;
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableError};
 
-use crate::accounting::Paths;
-use crate::entries::{Direction, Entries, OnDamage, out_of_order};
+use crate::entries::{Direction, Entries, OnDamage};
 use crate::gap::verify_absence;
 use crate::guard::guarded;
 use crate::seal::{Seal, Value};
@@ -22,16 +21,10 @@ type Tree = ReadOnlyTable<&'static [u8], &'static [u8]>;
 /// lock and may happen on any number of threads.
 pub struct Snapshot {
     trees: [Option<(Tree, Seal)>; TABLES_MAX],
-    /// `None` where it is not known which commit this is.
-    paths: Option<Paths>,
 }
 
 impl Snapshot {
-    pub(crate) fn open(
-        transaction: &ReadTransaction,
-        paths: Option<Paths>,
-        tables: &[Table],
-    ) -> Result<Self> {
+    pub(crate) fn open(transaction: &ReadTransaction, tables: &[Table]) -> Result<Self> {
         let mut trees = [const { None }; TABLES_MAX];
         for &table in tables {
             let tree = guarded(table.name(), || match transaction.open_table(table.definition()) {
@@ -40,7 +33,7 @@ impl Snapshot {
             })?;
             trees[table.slot()] = tree.map(|tree| (tree, Seal::new(table)));
         }
-        Ok(Self { trees, paths })
+        Ok(Self { trees })
     }
 
     fn tree(&self, table: Table) -> Option<(&Tree, Seal)> {
@@ -50,7 +43,7 @@ impl Snapshot {
     /// Reads the value of a key, verified. Cost: one walk down the tree, no copy, no allocation.
     ///
     /// When there is none, the neighbours are verified too (a second walk): a damaged key must not pass for an
-    /// absent one. At the edge of a leaf the pages that lead there are read and verified (a few microseconds).
+    /// absent one.
     ///
     /// # Errors
     ///
@@ -60,17 +53,8 @@ impl Snapshot {
         let Some((tree, seal)) = self.tree(table) else { return Ok(None) };
         match seal.find(key, || tree.get(key))? {
             Some(value) => Ok(Some(value)),
-            None => self.verify_absence(table, key).map(|()| None),
+            None => verify_absence(tree, seal, key).map(|()| None),
         }
-    }
-
-    /// Verifies that there is no such key: by what stands beside it, and at the edge of a leaf by the pages that lead there.
-    fn verify_absence(&self, table: Table, key: &[u8]) -> Result<()> {
-        let Some((tree, seal)) = self.tree(table) else { return Ok(()) };
-        verify_absence(tree, seal, key, || match &self.paths {
-            Some(paths) if paths.search(table, key)? => Err(out_of_order(seal, key)),
-            _ => Ok(()),
-        })
     }
 
     /// Reads the entries of a range, lazily.

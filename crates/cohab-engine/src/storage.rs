@@ -134,7 +134,7 @@ impl Refusal {
 /// Hands redb our storage for bytes and its own file backend for the range locks between processes.
 #[derive(Debug)]
 pub(crate) struct Backend {
-    storage: Arc<dyn Storage>,
+    storage: Box<dyn Storage>,
     locks: FileBackend,
     /// Held shared by whoever reads, so that the file is not closed under a read: once its locks are gone, somebody else
     /// may shorten the file or use its pages anew, and a map would not notice.
@@ -143,7 +143,7 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
-    pub(crate) fn new(storage: Arc<dyn Storage>, locks: FileBackend) -> Self {
+    pub(crate) fn new(storage: Box<dyn Storage>, locks: FileBackend) -> Self {
         Self { storage, locks, is_closed: RwLock::new(false), refusal: Refusal::default() }
     }
 

@@ -6,7 +6,6 @@ use std::ops::{Bound, RangeBounds};
 
 use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 
-use crate::accounting::Paths;
 use crate::entries::{Direction, Entries, OnDamage, out_of_order};
 use crate::gap::{verify_absence, verify_put};
 use crate::guard::guarded;
@@ -27,25 +26,17 @@ struct Open<'tx> {
 pub struct Transaction<'tx> {
     inner: &'tx WriteTransaction,
     trees: [Option<Open<'tx>>; TABLES_MAX],
-    /// The pages of the commit before, of which its own are made.
-    before: Option<Paths>,
     /// The stored form of a value that goes in, or of the one that was there.
     sealed: Vec<u8>,
     failed: bool,
     discarded: bool,
 }
 
-/// Verifies the pages that led to where a key would be before the transaction.
-fn verify_path(before: Option<&Paths>, table: Table, key: &[u8]) -> Result<()> {
-    before.map_or(Ok(()), |before| before.search(table, key).map(drop))
-}
-
 impl<'tx> Transaction<'tx> {
-    pub(crate) fn new(inner: &'tx WriteTransaction, before: Option<Paths>) -> Self {
+    pub(crate) fn new(inner: &'tx WriteTransaction) -> Self {
         Self {
             inner,
             trees: [const { None }; TABLES_MAX],
-            before,
             sealed: Vec::new(),
             failed: false,
             discarded: false,
@@ -94,11 +85,7 @@ impl<'tx> Transaction<'tx> {
         match Self::note(&mut self.failed, seal.find(key, || tree.get(key)))? {
             Some(value) => Ok(Some(value)),
             None if *is_new => Ok(None),
-            None => {
-                let verified =
-                    verify_absence(tree, *seal, key, || verify_path(self.before.as_ref(), table, key));
-                Self::note(&mut self.failed, verified).map(|()| None)
-            }
+            None => Self::note(&mut self.failed, verify_absence(tree, *seal, key)).map(|()| None),
         }
     }
 
@@ -139,8 +126,7 @@ impl<'tx> Transaction<'tx> {
         let removed = guarded(table.name(), || take(*seal, key, tree.remove(key)?, sealed));
         let removed = Self::note(&mut self.failed, removed)?;
         if !removed && !*is_new {
-            let verified = verify_absence(tree, *seal, key, || verify_path(self.before.as_ref(), table, key));
-            Self::note(&mut self.failed, verified)?;
+            Self::note(&mut self.failed, verify_absence(tree, *seal, key))?;
         }
         Ok(removed.then(|| &self.sealed[SEAL_BYTES..]))
     }

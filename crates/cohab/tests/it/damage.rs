@@ -316,47 +316,6 @@ fn a_branch_that_leads_to_another_leaf_hides_no_key() -> Result<()> {
     Ok(())
 }
 
-/// The number of a leaf's entries was flipped to none, so that its only key passed for absent: nothing beside the gap tells.
-#[test]
-fn a_leaf_that_is_said_to_be_empty_hides_no_key_from_a_look_up() -> Result<()> {
-    const LARGE_KEYS: u32 = 12;
-    let value = vec![7; 20_000];
-    let scratch = Scratch::new();
-    let store = scratch.with_namespace();
-    store.write(|tx| (0..LARGE_KEYS).try_for_each(|i| tx.put("n", key(i), &value)))?;
-    store.compact()?;
-    drop(store);
-    let data = scratch.path().join("store.redb");
-    let good = fs::read(&data).expect("can be read");
-    let leaves = good.chunks(4096).enumerate().filter(|(_, page)| page[0] == 1 && page[2..4] == [1, 0]);
-    let mut hidden = 0;
-    for (number, _) in leaves {
-        let mut bytes = good.clone();
-        bytes[number * 4096 + 2] = 0;
-        fs::write(&data, &bytes).expect("can be written");
-        let as_reader = Store::options().role(Role::Reader).register(false).open(scratch.path());
-        let Ok(snapshot) = as_reader.and_then(|reader| reader.snapshot()) else { continue };
-        let lost: Vec<u32> = (0..LARGE_KEYS)
-            .filter(|&i| match snapshot.get("n", key(i)) {
-                Ok(found) => {
-                    assert_eq!(found.as_deref(), Some(&value[..]), "page {number}: key {i}");
-                    false
-                }
-                Err(error) => error.kind() == Kind::Corrupt,
-            })
-            .collect();
-        hidden += lost.len();
-        drop(snapshot);
-        if let Some(&lost) = lost.first() {
-            let deleted = scratch.store().write(|tx| tx.delete("n", key(lost)));
-            let refused = deleted.map(drop).map_err(|error| error.kind());
-            assert_eq!(refused, Err(Kind::Corrupt), "page {number}: key {lost}");
-        }
-    }
-    assert_eq!(hidden, LARGE_KEYS as usize, "each key has a leaf");
-    Ok(())
-}
-
 /// The dividing key of a branch was flipped: a look-up of a key beside it was led to the wrong leaf and said so, but a
 /// verification, which goes from leaf to leaf, found the store sound; and a deletion said that there was no such key, and
 /// left it there.
