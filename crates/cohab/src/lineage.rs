@@ -1,4 +1,4 @@
-//! Whether what the store shows now continues what it showed before.
+//! Whether what the store shows now continues what it showed before, and its log ends where it says.
 //!
 //! A store that was put back from a copy and written again has other versions under the same numbers. What this process
 //! remembers – the last version it has shown, and what it has cached – is of another history then.
