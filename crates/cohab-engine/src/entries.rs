@@ -6,7 +6,7 @@ use std::ops::{Bound, Range};
 
 use redb::ReadableTable;
 
-use crate::gap::{Neighbours, keys_of, verify_between};
+use crate::gap::{Neighbours, are_of_one_leaf, keys_of, place, verify_between};
 use crate::guard::guarded;
 use crate::seal::{Guard, SEAL_BYTES, Seal};
 use crate::{Error, Result, Table};
@@ -220,12 +220,6 @@ impl Last {
     }
 }
 
-/// Where a key is in memory.
-fn place(key: &[u8]) -> Range<usize> {
-    let place = key.as_ptr_range();
-    place.start.addr()..place.end.addr()
-}
-
 impl<'a> Iterator for Entries<'a> {
     type Item = Result<Entry<'a>>;
 
@@ -311,13 +305,13 @@ fn verify_end(
     (last, place_of_last): (&[u8], Range<usize>),
     next: Option<&[u8]>,
 ) -> Result<()> {
-    let place = next.map(place);
+    let next_place = next.map(place);
     let (beside, is_of_one_leaf) = match direction {
         Direction::Forward => {
-            ([Some(last), next], place.is_some_and(|place| place.start == place_of_last.end))
+            ([Some(last), next], next_place.is_some_and(|next| are_of_one_leaf(&place_of_last, &next)))
         }
         Direction::Reverse => {
-            ([next, Some(last)], place.is_some_and(|place| place.end == place_of_last.start))
+            ([next, Some(last)], next_place.is_some_and(|next| are_of_one_leaf(&next, &place_of_last)))
         }
     };
     if is_of_one_leaf { Ok(()) } else { guarded(seal.table(), || tree.verify_neighbours(seal, beside)) }

@@ -2,7 +2,7 @@
 //! be found again.
 
 use std::cmp::Ordering;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 
 use redb::ReadableTable;
 
@@ -64,7 +64,10 @@ pub(crate) fn verify_put(
         };
         verify_sides(seal, key, &beside)?;
         match keys_of(&beside) {
-            [Some(before), Some(after)] if are_of_one_leaf(before, put) && are_of_one_leaf(put, after) => {
+            [Some(before), Some(after)]
+                if are_of_one_leaf(&place(before), &place(put))
+                    && are_of_one_leaf(&place(put), &place(after)) =>
+            {
                 Ok(())
             }
             [before, after] => verify_walks(tree, seal, [before, Some(put)], [Some(put), after]),
@@ -96,7 +99,7 @@ pub(crate) fn verify_between(
     beside: [Option<&[u8]>; 2],
 ) -> Result<()> {
     if let [Some(before), Some(after)] = beside
-        && are_of_one_leaf(before, after)
+        && are_of_one_leaf(&place(before), &place(after))
     {
         return Ok(());
     }
@@ -134,10 +137,16 @@ fn verify_walks(
     Ok(())
 }
 
-/// Returns whether two keys that were found beside each other are of the same leaf: there, keys follow each other without a gap,
+/// Returns whether two keys that were found beside each other in these places are of the same leaf: there, keys follow each other without a gap,
 /// and what is behind a leaf's last key is at least the header of the next.
-fn are_of_one_leaf(before: &[u8], after: &[u8]) -> bool {
-    std::ptr::eq(before.as_ptr_range().end, after.as_ptr())
+pub(crate) fn are_of_one_leaf(before: &Range<usize>, after: &Range<usize>) -> bool {
+    before.end == after.start
+}
+
+/// Where a key is in memory.
+pub(crate) fn place(key: &[u8]) -> Range<usize> {
+    let place = key.as_ptr_range();
+    place.start.addr()..place.end.addr()
 }
 
 #[cfg(test)]
@@ -166,7 +175,7 @@ mod tests {
         while cursor.next()?.is_some() {
             if let [Some(before), Some(after)] = keys_of(&[cursor.peek_prev()?, cursor.peek_next()?]) {
                 pairs += 1;
-                edges += usize::from(!are_of_one_leaf(before, after));
+                edges += usize::from(!are_of_one_leaf(&place(before), &place(after)));
             }
         }
         assert_eq!(pairs, KEYS - 1);
