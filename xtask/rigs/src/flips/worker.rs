@@ -1,6 +1,6 @@
 //! The process that does damage, so that one that dies of it is noticed.
 
-use std::backtrace::Backtrace;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -150,7 +150,11 @@ pub(super) fn work(orders: &Orders) -> Result<()> {
         let tally = tallies.entry(name.clone()).or_default();
         let mut violation = tally.count(&outcome, took, damage.may_be_outdated());
         let out = others.into_iter().chain(last.filter(|_| panicked));
-        let out: Vec<_> = out.map(|(panic, trace)| format!("{panic}\n{trace}")).collect();
+        let told = |(panic, trace): (String, Backtrace)| match trace.status() {
+            BacktraceStatus::Captured => format!("{panic}\n{trace}"),
+            _ => panic,
+        };
+        let out: Vec<_> = out.map(told).collect();
         if panicked || !out.is_empty() {
             tally.panics += 1;
             violation = Some(format!("a panic got out: {}", out.join("; ")));
