@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use cohab_coord::{Error, PAGE_BYTES, Page, SLOTS, WAIT_MAX};
+use cohab_coord::{PAGE_BYTES, Page, SLOTS, WAIT_MAX};
 use cohab_core::StoreId;
 
 use crate::{Scratch, at, ns, v};
@@ -163,26 +163,6 @@ fn who_may_only_read_changes_nothing() {
     assert_eq!(reader.published(), Some(at(5, 1)));
     assert_eq!(page.snapshot_age_max(), Some(Duration::from_secs(1)));
     assert!(mark == page.mark() && reader.is_current());
-}
-
-#[test]
-fn a_process_can_have_only_so_many_pages_open() {
-    let scratch = Scratch::new();
-    let first = scratch.create();
-    first.raise(at(1, 1));
-    let mut pages = Vec::new();
-    let refusal = loop {
-        match Page::open(&scratch.path(), scratch.store) {
-            Ok(page) => pages.push(page),
-            Err(error) => break error,
-        }
-        assert!(pages.len() <= cohab_coord::PAGES_MAX);
-    };
-    assert!(matches!(refusal, Error::TooMany(_)), "{refusal}");
-    assert!(matches!(Page::create(&scratch.path(), scratch.store), Err(Error::TooMany(_))));
-    pages.pop();
-    scratch.open();
-    assert!(first.is_current(), "a page that could not be opened is not therefore replaced");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use cohab_coord::{Page, WAIT_MAX};
+use cohab_coord::{Error, PAGES_MAX, Page, WAIT_MAX};
 use cohab_testkit::{Child, child_store};
 
 use crate::{Scratch, at, ns, store, v};
@@ -41,6 +41,27 @@ fn child_waits_and_reports() {
     }
 }
 
+/// Opens pages until there is no room for more in this process, whose others would go without them.
+#[test]
+fn child_opens_all_it_can() {
+    let Some(path) = child_store() else { return };
+    let first = Page::open(&path, store()).expect("is there");
+    let mut pages = Vec::new();
+    let refusal = loop {
+        match Page::open(&path, store()) {
+            Ok(page) => pages.push(page),
+            Err(error) => break error,
+        }
+        assert!(pages.len() < PAGES_MAX);
+    };
+    assert!(matches!(refusal, Error::TooMany(_)), "{refusal}");
+    assert!(matches!(Page::create(&path, store()), Err(Error::TooMany(_))));
+    assert!(first.is_current(), "a page that could not be opened is not therefore replaced");
+    pages.pop();
+    pages.push(Page::open(&path, store()).expect("there is room for one again"));
+    Child::report(1 + pages.len()).expect("the parent listens");
+}
+
 #[test]
 fn a_killed_publisher_leaves_a_publication_and_nothing_goes_back() {
     let scratch = Scratch::new();
@@ -69,6 +90,17 @@ fn a_killed_publisher_leaves_a_publication_and_nothing_goes_back() {
         last = left;
     }
     assert!(page.is_current());
+}
+
+#[test]
+fn a_process_can_have_only_so_many_pages_open() {
+    let scratch = Scratch::new();
+    let page = scratch.create();
+    page.raise(at(1, 1));
+    let mut child = Child::start("processes::child_opens_all_it_can", &scratch.path()).expect("starts");
+    let opened = child.next_report().expect("can be heard");
+    assert_eq!(opened, Some(PAGES_MAX.to_string()));
+    assert!(page.is_current() && page.published() == Some(at(1, 1)));
 }
 
 #[test]
