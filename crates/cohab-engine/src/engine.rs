@@ -5,7 +5,7 @@ use std::fs::{File, Metadata, TryLockError};
 use std::io;
 use std::ops::{ControlFlow, Deref};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
@@ -16,9 +16,10 @@ use redb::backends::FileBackend;
 use redb::{Builder, ConcurrencyMode, Database, ReadableDatabase};
 
 use crate::accounting;
+use crate::branches::Branches;
 use crate::guard::guarded;
 use crate::reader::{Reader, wait_for_readers};
-use crate::storage::{Backend, FileStorage, Refusal, Storage};
+use crate::storage::{Backend, FileStorage, Opened, Refusal, Storage};
 use crate::unfinished::is_unfinished;
 use crate::{Error, MappedStorage, Result, Snapshot, Table, Transaction};
 
@@ -182,6 +183,8 @@ enum Db {
         _inherited: Vec<Released>,
         /// Dropped before the lock below, so that nobody opens the file while it is being closed.
         database: Database,
+        /// What it is in, for reading pages without the B-tree.
+        opened: Arc<Opened>,
         /// A second handle for reading once the first one has failed: redb refuses reads then, too.
         rescue: OnceLock<Reader>,
         refusal: Refusal,
@@ -192,7 +195,7 @@ enum Db {
 
 /// An open file.
 pub struct Engine {
-    path: PathBuf,
+    path: Arc<Path>,
     options: Options,
     writer: bool,
     poisoned: AtomicBool,
@@ -239,7 +242,7 @@ impl Engine {
     fn with(path: &Path, options: Options, writer: bool, db: Db) -> Self {
         let poisoned = AtomicBool::new(false);
         let (reopened, db) = (AtomicU64::new(0), RwLock::new(Some(db)));
-        Self { path: path.to_owned(), options, writer, poisoned, reopened, db }
+        Self { path: path.into(), options, writer, poisoned, reopened, db }
     }
 
     fn db(&self) -> RwLockReadGuard<'_, Option<Db>> {
@@ -286,7 +289,7 @@ impl Engine {
         let db = self.db();
         // One that could not be reopened is not closed for good.
         let without = || if self.writer && self.is_poisoned() { Error::Poisoned } else { Error::Closed };
-        let transaction = match db.as_ref().ok_or_else(without)? {
+        let (transaction, branches) = match db.as_ref().ok_or_else(without)? {
             Db::Writer { rescue, .. } if self.is_poisoned() => {
                 if rescue.get().is_none() {
                     // Of two that come at the same time, one opens it in vain.
@@ -294,10 +297,12 @@ impl Engine {
                 }
                 rescue.get().ok_or(Error::Closed)?.begin_read()?
             }
-            Db::Writer { database, .. } => guarded("file", || database.begin_read())?,
+            Db::Writer { database, opened, .. } => {
+                Branches::of_snapshot(opened, &self.path, || guarded("file", || database.begin_read()))?
+            }
             Db::Reader(reader) => reader.begin_read()?,
         };
-        Snapshot::open(&transaction, self.options.tables)
+        Snapshot::open(&transaction, branches, self.options.tables)
     }
 
     /// Runs `f` in a write transaction and commits it if `f` returns `Ok`.
@@ -317,13 +322,13 @@ impl Engine {
             return Err(Error::Poisoned.into());
         }
         let db = self.db();
-        let database = match db.as_ref().ok_or(Error::Closed)? {
-            Db::Writer { database, .. } => database,
+        let (database, opened) = match db.as_ref().ok_or(Error::Closed)? {
+            Db::Writer { database, opened, .. } => (database, opened),
             Db::Reader(_) => return Err(Error::ReadOnly.into()),
         };
         let mut inner = guarded("file", || database.begin_write())?;
         inner.set_quick_repair(true);
-        let mut transaction = Transaction::new(&inner);
+        let mut transaction = Transaction::new(&inner, Branches::of_transaction(opened, &self.path)?);
         // A panic must not unwind through the open transaction: its pages would leak, and recovery would have to
         // walk the whole file to find them.
         let outcome = catch_unwind(AssertUnwindSafe(|| f(&mut transaction)));
@@ -526,16 +531,17 @@ fn writer(path: &Path, options: &Options, access: Access) -> Result<Db> {
     if !options.is_exclusive {
         wait_for_readers(&opened_again, path, options.patience)?;
     }
-    let storage = options.storage(&opened_again);
-    accounting::verify_for_writer(&*storage, path)?;
+    let opened = Arc::new(Opened::new(options.storage(&opened_again)));
+    accounting::verify_for_writer(&*opened, path)?;
     let locks = FileBackend::new(file).map_err(|e| Error::from_open(path, e, true))?;
-    let backend = Backend::new(storage, locks);
+    let backend = Backend::new(opened.clone(), locks);
     let refusal = backend.refusal();
     let database = guarded("file", || {
         options.builder().create_with_backend(backend).map_err(|error| Error::from_open(path, error, true))
     })?;
     let inherited = cohab_fs::fork::release_file_in_child(&old_versions_out);
-    Ok(Db::Writer { _inherited: inherited, database, rescue: OnceLock::new(), refusal, old_versions_out })
+    let rescue = OnceLock::new();
+    Ok(Db::Writer { _inherited: inherited, database, opened, rescue, refusal, old_versions_out })
 }
 
 fn is_named_by(file: &File, path: &Path) -> Result<bool> {

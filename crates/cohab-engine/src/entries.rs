@@ -6,7 +6,8 @@ use std::ops::{Bound, Range};
 
 use redb::ReadableTable;
 
-use crate::gap::{Neighbours, are_of_one_leaf, keys_of, place, verify_between};
+use crate::branches::Branches;
+use crate::gap::{Neighbours, are_of_one_leaf, is_within_one_leaf, keys_of, place};
 use crate::guard::guarded;
 use crate::seal::{Guard, SEAL_BYTES, Seal};
 use crate::{Error, Result, Table};
@@ -74,8 +75,8 @@ type Position<'a> = (&'a dyn Neighbours, redb::Cursor<'a, &'static [u8], &'stati
 ///
 /// Besides each value's checksum it verifies that keys come in order, that the entry just outside the range's start lies
 /// outside, that the first one lies within, and that the entry just outside its end stands behind the last one, so that a damaged
-/// branch page cannot silently hide the first entries or the last ones, or put others before them. Memory is one path
-/// through the tree, however long the range.
+/// branch page cannot silently hide the first entries or the last ones, or put others before them; and at its end, that no leaf
+/// was passed over. Memory is one path through the tree, however long the range.
 pub struct Entries<'a> {
     cursor: Option<Position<'a>>,
     seal: Seal,
@@ -86,6 +87,9 @@ pub struct Entries<'a> {
     /// The entry before, if that was given away.
     last: Option<Last>,
     on_damage: OnDamage,
+    branches: Option<&'a Branches>,
+    /// From where on a leaf may have been passed over: the last key of the first leaf, once there was another.
+    since: Option<Bound<Vec<u8>>>,
 }
 
 /// What is kept of an entry that was given away.
@@ -107,6 +111,7 @@ impl<'a> Entries<'a> {
         range: (Bound<&[u8]>, Bound<&[u8]>),
         direction: Direction,
         on_damage: OnDamage,
+        branches: Option<&'a Branches>,
     ) -> Result<Self> {
         let (start, end) = match direction {
             Direction::Forward => range,
@@ -116,13 +121,26 @@ impl<'a> Entries<'a> {
             Direction::Forward => tree.lower_bound(start),
             Direction::Reverse => tree.upper_bound(start),
         })?;
-        guarded(seal.table(), || verify_start(tree, &mut cursor, seal, start, direction, on_damage))?;
+        let verify = || verify_start(tree, &mut cursor, seal, start, direction, on_damage, branches);
+        guarded(seal.table(), verify)?;
         let entries = Self::with(Some((tree, cursor)), seal, direction, end.map(<[u8]>::to_vec));
-        Ok(Self { on_damage, ..entries })
+        let since = matches!(start, Bound::Unbounded).then_some(Bound::Unbounded);
+        Ok(Self { on_damage, branches, since, ..entries })
     }
 
     fn with(cursor: Option<Position<'a>>, seal: Seal, direction: Direction, end: Bound<Vec<u8>>) -> Self {
-        Self { cursor, seal, direction, end, current: None, last: None, on_damage: OnDamage::End }
+        let on_damage = OnDamage::End;
+        Self {
+            cursor,
+            seal,
+            direction,
+            end,
+            current: None,
+            last: None,
+            on_damage,
+            branches: None,
+            since: None,
+        }
     }
 
     /// Returns whether there is nothing more to come: at the end, or behind an error.
@@ -161,8 +179,7 @@ impl<'a> Entries<'a> {
     /// Loads the next entry into `current` and returns whether there is one.
     #[inline]
     fn advance(&mut self) -> Result<bool> {
-        let Self { cursor: Some((tree, cursor)), seal, direction, end, current, last, on_damage } = self
-        else {
+        let Self { cursor: Some((tree, cursor)), seal, direction, end, current, last, .. } = self else {
             return Ok(false);
         };
         let before = current.take();
@@ -203,10 +220,23 @@ impl<'a> Entries<'a> {
             Bound::Included(end) => !behind(end, key),
             Bound::Excluded(end) => !behind(end, key) && key != end.as_slice(),
         });
-        if !is_within && *on_damage == OnDamage::End {
+        if self.on_damage == OnDamage::End {
             let last = last.as_ref().map(|last| (&last.key[..], last.place.clone()));
-            if let Some(last) = before.as_ref().map(|entry| (entry.key(), place(entry.key()))).or(last) {
-                verify_end(*tree, *seal, *direction, last, key)?;
+            let last = before.as_ref().map(|entry| (entry.key(), place(entry.key()))).or(last);
+            let is_of_one_leaf = match (&last, key.map(place)) {
+                (Some((_, last)), Some(next)) => match direction {
+                    Direction::Forward => are_of_one_leaf(last, &next),
+                    Direction::Reverse => are_of_one_leaf(&next, last),
+                },
+                _ => false,
+            };
+            let last = last.map(|(last, _)| last).filter(|_| !is_of_one_leaf);
+            if !is_within {
+                verify_end(*tree, *seal, *direction, last, key, self.branches, self.since.as_ref())?;
+            } else if let Some(last) = last
+                && self.since.is_none()
+            {
+                self.since = Some(Bound::Included(last.to_vec()));
             }
         }
         *last = None;
@@ -251,6 +281,7 @@ fn verify_start(
     start: Bound<&[u8]>,
     direction: Direction,
     on_damage: OnDamage,
+    branches: Option<&Branches>,
 ) -> Result<()> {
     let (Bound::Included(bound) | Bound::Excluded(bound)) = start else { return Ok(()) };
     let (outside, inside) = match direction {
@@ -293,28 +324,60 @@ fn verify_start(
         Direction::Forward => [outside, inside],
         Direction::Reverse => [inside, outside],
     };
-    verify_between(tree, seal, keys_of(&beside))
+    if is_within_one_leaf(keys_of(&beside)) {
+        return Ok(());
+    }
+    tree.verify_neighbours(seal, keys_of(&beside))?;
+    let inside = match direction {
+        Direction::Forward => keys_of(&beside)[1],
+        Direction::Reverse => keys_of(&beside)[0],
+    };
+    verify_passed(branches, seal, direction, Some(bound), inside)
 }
 
 /// Verifies that nothing stands between the last entry of a range and what comes behind it, which is looked up where the two are of
-/// different leaves: one that a damaged branch led to may have all its keys behind the range.
+/// different leaves: one that a damaged branch led to may have all its keys behind the range. `last` is the entry of another leaf,
+/// if there was one.
 fn verify_end(
     tree: &dyn Neighbours,
     seal: Seal,
     direction: Direction,
-    (last, place_of_last): (&[u8], Range<usize>),
+    last: Option<&[u8]>,
+    next: Option<&[u8]>,
+    branches: Option<&Branches>,
+    since: Option<&Bound<Vec<u8>>>,
+) -> Result<()> {
+    if last.is_some() {
+        let beside = match direction {
+            Direction::Forward => [last, next],
+            Direction::Reverse => [next, last],
+        };
+        guarded(seal.table(), || tree.verify_neighbours(seal, beside))?;
+    }
+    match (since, last) {
+        (Some(Bound::Included(since) | Bound::Excluded(since)), _) => {
+            verify_passed(branches, seal, direction, Some(since), next)
+        }
+        (Some(Bound::Unbounded), _) => verify_passed(branches, seal, direction, None, next),
+        (None, Some(_)) => verify_passed(branches, seal, direction, last, next),
+        (None, None) => Ok(()),
+    }
+}
+
+/// Verifies that no leaf was passed over between two keys, or an end of the table, in the order in which they were passed.
+fn verify_passed(
+    branches: Option<&Branches>,
+    seal: Seal,
+    direction: Direction,
+    since: Option<&[u8]>,
     next: Option<&[u8]>,
 ) -> Result<()> {
-    let next_place = next.map(place);
-    let (beside, is_of_one_leaf) = match direction {
-        Direction::Forward => {
-            ([Some(last), next], next_place.is_some_and(|next| are_of_one_leaf(&place_of_last, &next)))
-        }
-        Direction::Reverse => {
-            ([next, Some(last)], next_place.is_some_and(|next| are_of_one_leaf(&next, &place_of_last)))
-        }
+    let Some(branches) = branches else { return Ok(()) };
+    let (from, to) = match direction {
+        Direction::Forward => (since, next),
+        Direction::Reverse => (next, since),
     };
-    if is_of_one_leaf { Ok(()) } else { guarded(seal.table(), || tree.verify_neighbours(seal, beside)) }
+    branches.verify(seal.table(), from.unwrap_or_default(), to, usize::MAX).map(drop)
 }
 
 pub(crate) fn out_of_order(seal: Seal, key: &[u8]) -> Error {

@@ -7,6 +7,7 @@ use std::ops::{Bound, Range};
 use redb::ReadableTable;
 
 use crate::Result;
+use crate::branches::Branches;
 use crate::entries::out_of_order;
 use crate::guard::guarded;
 use crate::seal::{Guard, Seal};
@@ -24,11 +25,13 @@ pub(crate) fn keys_of<'g>(beside: &'g Beside<'_>) -> [Option<&'g [u8]>; 2] {
 /// Verifies that the gap in which a key would stand is one between two sound entries.
 ///
 /// A search that was led astray by one damaged key ends right beside that key, and one that a damaged dividing key of a branch
-/// led into the leaf beside it finds that leaf's neighbour on the wrong side of the gap.
+/// led into the leaf beside it finds that leaf's neighbour on the wrong side of the gap. Where the two are not of one leaf,
+/// `branches` are verified, which lead there.
 pub(crate) fn verify_absence(
     tree: &impl ReadableTable<&'static [u8], &'static [u8]>,
     seal: Seal,
     key: &[u8],
+    branches: Option<&Branches>,
 ) -> Result<()> {
     if planted!(AbsenceUnverified) {
         return Ok(());
@@ -37,7 +40,11 @@ pub(crate) fn verify_absence(
         let mut cursor = tree.lower_bound(Bound::Included(key))?;
         let beside = [cursor.peek_prev()?, cursor.peek_next()?];
         verify_sides(seal, key, &beside)?;
-        verify_between(tree, seal, keys_of(&beside))
+        if is_within_one_leaf(keys_of(&beside)) {
+            return Ok(());
+        }
+        tree.verify_neighbours(seal, keys_of(&beside))?;
+        branches.map_or(Ok(()), |branches| branches.verify_key(seal.table(), key))
     })
 }
 
@@ -50,6 +57,7 @@ pub(crate) fn verify_put(
     tree: &impl ReadableTable<&'static [u8], &'static [u8]>,
     seal: Seal,
     key: &[u8],
+    branches: Option<&Branches>,
 ) -> Result<()> {
     if planted!(AbsenceUnverified) {
         return Ok(());
@@ -70,7 +78,10 @@ pub(crate) fn verify_put(
             {
                 Ok(())
             }
-            [before, after] => verify_walks(tree, seal, [before, Some(put)], [Some(put), after]),
+            [before, after] => {
+                verify_walks(tree, seal, [before, Some(put)], [Some(put), after])?;
+                branches.map_or(Ok(()), |branches| branches.verify_key(seal.table(), key))
+            }
         }
     })
 }
@@ -87,26 +98,12 @@ fn verify_sides(seal: Seal, key: &[u8], beside: &Beside<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Verifies that nothing stands between two keys, or a key and an end of the table, that a search has found beside each other.
+/// A table of which it can be verified that two keys, or a key and an end of it, are neighbours.
 ///
-/// In one leaf, nothing does. Between two leaves, a damaged branch may lead to some other leaf in place of the one that belongs
-/// there, and all keys of that one may lie on one side of the gap, so that nothing is out of order. It has a place of its own as
-/// well, though, with other neighbours: that is where a search for its keys leads. Cost: two more walks, at the edge of a
-/// leaf only.
-pub(crate) fn verify_between(
-    tree: &impl ReadableTable<&'static [u8], &'static [u8]>,
-    seal: Seal,
-    beside: [Option<&[u8]>; 2],
-) -> Result<()> {
-    if let [Some(before), Some(after)] = beside
-        && are_of_one_leaf(&place(before), &place(after))
-    {
-        return Ok(());
-    }
-    tree.verify_neighbours(seal, beside)
-}
-
-/// A table of which it can be verified that two keys are neighbours.
+/// In one leaf, those are that a search has found beside each other. Between two leaves, a damaged branch may lead to some other
+/// leaf in place of the one that belongs there, and all keys of that one may lie on one side of the gap, so that nothing is out of
+/// order. It has a place of its own as well, though, with other neighbours: that is where a search for its keys leads. Cost: two
+/// walks.
 pub(crate) trait Neighbours {
     /// Verifies that a search for either of two keys ends beside the other, or at an end of the table.
     fn verify_neighbours(&self, seal: Seal, beside: [Option<&[u8]>; 2]) -> Result<()>;
@@ -135,6 +132,11 @@ fn verify_walks(
         }
     }
     Ok(())
+}
+
+/// Returns whether there are two keys, of the same leaf.
+pub(crate) fn is_within_one_leaf(beside: [Option<&[u8]>; 2]) -> bool {
+    matches!(beside, [Some(before), Some(after)] if are_of_one_leaf(&place(before), &place(after)))
 }
 
 /// Returns whether two keys that were found beside each other in these places are of the same leaf: there, keys follow each other without a gap,

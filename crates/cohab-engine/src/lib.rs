@@ -56,10 +56,12 @@ macro_rules! planted {
 }
 
 mod accounting;
+mod branches;
 mod copy;
 mod engine;
 mod entries;
 mod error;
+mod format;
 mod gap;
 mod guard;
 mod mapped;

@@ -12,8 +12,9 @@ use redb::backends::FileBackend;
 use redb::{BackendError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, StorageBackend};
 
 use crate::accounting;
+use crate::branches::Branches;
 use crate::guard::guarded;
-use crate::storage::FileStorage;
+use crate::storage::{FileStorage, Opened};
 use crate::{Error, Options, Result};
 
 /// The bytes that a writer locks while it switches to its commit, and a reader while it takes a snapshot ("header
@@ -35,8 +36,10 @@ pub(crate) struct Reader {
     _inherited: Vec<Released>,
     database: ReadOnlyDatabase,
     header: FileBackend,
-    file: File,
-    path: PathBuf,
+    file: Arc<File>,
+    /// The same file, for reading pages without the B-tree.
+    opened: Arc<Opened>,
+    path: Arc<Path>,
     /// `None` where there is no writer to wait for, because the file is this process's alone.
     patience: Option<Duration>,
 }
@@ -58,17 +61,20 @@ impl Reader {
             let opened = options.builder().open_read_only(same_file(path, &file));
             opened.map_err(|error| Error::from_open(path, error, false))
         })?;
-        let again = file.try_clone().map_err(failed)?;
-        accounting::verify_for_reader(&FileStorage::new(Arc::new(again)), path)?;
         let inherited = cohab_fs::fork::release_file_in_child(&file);
-        Ok(Self { _inherited: inherited, database, header, file, path: path.to_owned(), patience })
+        let file = Arc::new(file);
+        let opened = Arc::new(Opened::new(Box::new(FileStorage::new(file.clone()))));
+        accounting::verify_for_reader(&*opened, path)?;
+        Ok(Self { _inherited: inherited, database, header, file, opened, path: path.into(), patience })
     }
 
-    pub(crate) fn begin_read(&self) -> Result<ReadTransaction> {
-        if let Some(patience) = self.patience {
-            wait_for_header(&self.header, &self.path, patience)?;
-        }
-        guarded("file", || self.database.begin_read())
+    pub(crate) fn begin_read(&self) -> Result<(ReadTransaction, Option<Branches>)> {
+        Branches::of_snapshot(&self.opened, &self.path, || {
+            if let Some(patience) = self.patience {
+                wait_for_header(&self.header, &self.path, patience)?;
+            }
+            guarded("file", || self.database.begin_read())
+        })
     }
 
     pub(crate) fn file(&self) -> &File {

@@ -5,6 +5,7 @@ use std::ops::Bound;
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableError};
 
+use crate::branches::Branches;
 use crate::entries::{Direction, Entries, OnDamage};
 use crate::gap::verify_absence;
 use crate::guard::guarded;
@@ -21,10 +22,16 @@ type Tree = ReadOnlyTable<&'static [u8], &'static [u8]>;
 /// lock and may happen on any number of threads.
 pub struct Snapshot {
     trees: [Option<(Tree, Seal)>; TABLES_MAX],
+    /// `None` where it is not known of which commit it is.
+    branches: Option<Branches>,
 }
 
 impl Snapshot {
-    pub(crate) fn open(transaction: &ReadTransaction, tables: &[Table]) -> Result<Self> {
+    pub(crate) fn open(
+        transaction: &ReadTransaction,
+        branches: Option<Branches>,
+        tables: &[Table],
+    ) -> Result<Self> {
         let mut trees = [const { None }; TABLES_MAX];
         for &table in tables {
             let tree = guarded(table.name(), || match transaction.open_table(table.definition()) {
@@ -33,7 +40,7 @@ impl Snapshot {
             })?;
             trees[table.slot()] = tree.map(|tree| (tree, Seal::new(table)));
         }
-        Ok(Self { trees })
+        Ok(Self { trees, branches })
     }
 
     fn tree(&self, table: Table) -> Option<(&Tree, Seal)> {
@@ -42,8 +49,8 @@ impl Snapshot {
 
     /// Reads the value of a key, verified. Cost: one walk down the tree, no copy, no allocation.
     ///
-    /// When there is none, the neighbours are verified too (a second walk): a damaged key must not pass for an
-    /// absent one.
+    /// When there is none, the neighbours are verified too (a second walk), and at the edge of a leaf what leads there (a third
+    /// one): a damaged key must not pass for an absent one.
     ///
     /// # Errors
     ///
@@ -53,7 +60,7 @@ impl Snapshot {
         let Some((tree, seal)) = self.tree(table) else { return Ok(None) };
         match seal.find(key, || tree.get(key))? {
             Some(value) => Ok(Some(value)),
-            None => verify_absence(tree, seal, key).map(|()| None),
+            None => verify_absence(tree, seal, key, self.branches.as_ref()).map(|()| None),
         }
     }
 
@@ -80,6 +87,24 @@ impl Snapshot {
         self.entries(table, range, direction, OnDamage::GoOn)
     }
 
+    /// Verifies the pages that lead to the entries of a table from a key on, and that none of their leaves is said to be empty:
+    /// so many leaves, or somewhat more. Returns the key from which to go on, if that was not all.
+    ///
+    /// What is in the leaves is verified as it is read. Cost: reads each branch, and how each leaf begins.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if one is damaged.
+    pub fn verify_branches(&self, table: Table, from: &[u8], leaves: usize) -> Result<Option<Vec<u8>>> {
+        let Some(branches) = &self.branches else { return Ok(None) };
+        branches.verify(table.name(), from, None, leaves)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn knows_its_branches(&self) -> bool {
+        self.branches.is_some()
+    }
+
     fn entries(
         &self,
         table: Table,
@@ -88,7 +113,9 @@ impl Snapshot {
         on_damage: OnDamage,
     ) -> Result<Entries<'_>> {
         match self.tree(table) {
-            Some((tree, seal)) => Entries::open(tree, seal, range, direction, on_damage),
+            Some((tree, seal)) => {
+                Entries::open(tree, seal, range, direction, on_damage, self.branches.as_ref())
+            }
             None => Ok(Entries::empty(table)),
         }
     }

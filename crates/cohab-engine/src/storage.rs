@@ -131,28 +131,31 @@ impl Refusal {
     }
 }
 
-/// Hands redb our storage for bytes and its own file backend for the range locks between processes.
+/// An open file, for the B-tree and for whoever reads a page without it.
 #[derive(Debug)]
-pub(crate) struct Backend {
+pub(crate) struct Opened {
     storage: Box<dyn Storage>,
-    locks: FileBackend,
     /// Held shared by whoever reads, so that the file is not closed under a read: once its locks are gone, somebody else
     /// may shorten the file or use its pages anew, and a map would not notice.
     is_closed: RwLock<bool>,
-    refusal: Refusal,
 }
 
-impl Backend {
-    pub(crate) fn new(storage: Box<dyn Storage>, locks: FileBackend) -> Self {
-        Self { storage, locks, is_closed: RwLock::new(false), refusal: Refusal::default() }
+impl Opened {
+    pub(crate) fn new(storage: Box<dyn Storage>) -> Self {
+        Self { storage, is_closed: RwLock::new(false) }
     }
 
-    pub(crate) fn refusal(&self) -> Refusal {
-        self.refusal.clone()
+    /// Has no more read.
+    pub(crate) fn close(&self) {
+        *self.is_closed.write().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        *self.is_closed.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl redb::StorageBackend for Backend {
+impl Storage for Opened {
     fn len(&self) -> io::Result<u64> {
         self.storage.len()
     }
@@ -166,19 +169,59 @@ impl redb::StorageBackend for Backend {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.refusal.noted(self.storage.set_len(len))
+        self.storage.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.refusal.noted(self.storage.sync_data())
+        self.storage.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.refusal.noted(self.storage.write(offset, data))
+        self.storage.write(offset, data)
+    }
+}
+
+/// Hands redb our storage for bytes and its own file backend for the range locks between processes.
+#[derive(Debug)]
+pub(crate) struct Backend {
+    opened: Arc<Opened>,
+    locks: FileBackend,
+    refusal: Refusal,
+}
+
+impl Backend {
+    pub(crate) fn new(opened: Arc<Opened>, locks: FileBackend) -> Self {
+        Self { opened, locks, refusal: Refusal::default() }
+    }
+
+    pub(crate) fn refusal(&self) -> Refusal {
+        self.refusal.clone()
+    }
+}
+
+impl redb::StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        self.opened.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.opened.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.refusal.noted(self.opened.set_len(len))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.refusal.noted(self.opened.sync_data())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.refusal.noted(self.opened.write(offset, data))
     }
 
     fn close(&self) -> io::Result<()> {
-        *self.is_closed.write().unwrap_or_else(PoisonError::into_inner) = true;
+        self.opened.close();
         self.locks.close()
     }
 

@@ -6,6 +6,7 @@ use std::ops::{Bound, RangeBounds};
 
 use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 
+use crate::branches::Branches;
 use crate::entries::{Direction, Entries, OnDamage, out_of_order};
 use crate::gap::{verify_absence, verify_put};
 use crate::guard::guarded;
@@ -26,6 +27,8 @@ struct Open<'tx> {
 pub struct Transaction<'tx> {
     inner: &'tx WriteTransaction,
     trees: [Option<Open<'tx>>; TABLES_MAX],
+    /// What led to where a key would be before it. `None` where that is not known.
+    before: Option<Branches>,
     /// The stored form of a value that goes in, or of the one that was there.
     sealed: Vec<u8>,
     failed: bool,
@@ -33,10 +36,11 @@ pub struct Transaction<'tx> {
 }
 
 impl<'tx> Transaction<'tx> {
-    pub(crate) fn new(inner: &'tx WriteTransaction) -> Self {
+    pub(crate) fn new(inner: &'tx WriteTransaction, before: Option<Branches>) -> Self {
         Self {
             inner,
             trees: [const { None }; TABLES_MAX],
+            before,
             sealed: Vec::new(),
             failed: false,
             discarded: false,
@@ -85,7 +89,10 @@ impl<'tx> Transaction<'tx> {
         match Self::note(&mut self.failed, seal.find(key, || tree.get(key)))? {
             Some(value) => Ok(Some(value)),
             None if *is_new => Ok(None),
-            None => Self::note(&mut self.failed, verify_absence(tree, *seal, key)).map(|()| None),
+            None => {
+                let verified = verify_absence(tree, *seal, key, self.before.as_ref());
+                Self::note(&mut self.failed, verified).map(|()| None)
+            }
         }
     }
 
@@ -109,7 +116,7 @@ impl<'tx> Transaction<'tx> {
         });
         let replaced = Self::note(&mut self.failed, replaced)?;
         if !replaced && !*is_new {
-            Self::note(&mut self.failed, verify_put(tree, *seal, key))?;
+            Self::note(&mut self.failed, verify_put(tree, *seal, key, self.before.as_ref()))?;
         }
         Ok(replaced.then(|| &self.sealed[SEAL_BYTES..]))
     }
@@ -126,7 +133,7 @@ impl<'tx> Transaction<'tx> {
         let removed = guarded(table.name(), || take(*seal, key, tree.remove(key)?, sealed));
         let removed = Self::note(&mut self.failed, removed)?;
         if !removed && !*is_new {
-            Self::note(&mut self.failed, verify_absence(tree, *seal, key))?;
+            Self::note(&mut self.failed, verify_absence(tree, *seal, key, self.before.as_ref()))?;
         }
         Ok(removed.then(|| &self.sealed[SEAL_BYTES..]))
     }
@@ -184,7 +191,7 @@ impl<'tx> Transaction<'tx> {
     ) -> Result<Entries<'_>> {
         let Open { tree, seal, .. } =
             Self::note(&mut self.failed, Self::tree(self.inner, &mut self.trees, table))?;
-        Entries::open(tree, *seal, range, direction, OnDamage::End)
+        Entries::open(tree, *seal, range, direction, OnDamage::End, None)
     }
 
     /// Appends entries in ascending order behind everything the table holds; several times as fast as

@@ -1,5 +1,6 @@
 //! Finding damage: everything a snapshot says, recomputed from what it holds.
 
+mod branches;
 mod catalog;
 mod checkpoint;
 mod course;
@@ -161,7 +162,7 @@ const PROGRESS_STEP: u64 = 4096;
 
 impl Snapshot {
     /// Reads everything and compares it with what is kept of it: every checksum, every namespace's count, bytes and
-    /// digest, the catalogue against itself, the log's records and their chain.
+    /// digest, the catalogue against itself, the pages that lead to all that, the log's records and their chain.
     ///
     /// Cost: reads the whole store, and pins its pages for as long as that takes; [`Store::verifier`] does the same in
     /// short steps. The writer goes on meanwhile. Damage does not end the walk; it is in the report. Of a snapshot

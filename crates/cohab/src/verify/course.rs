@@ -6,6 +6,7 @@ use cohab_log::{Chain, Item};
 use cohab_namespace::catalog::record_key;
 use serde::{Deserialize, Serialize};
 
+use super::branches::Branches;
 use super::catalog;
 use super::links::Links;
 use super::rows::Rows;
@@ -46,6 +47,7 @@ enum Stage {
     Next(Option<NamespaceId>),
     Rows(Box<Rows>),
     Strays,
+    Branches(Branches),
     Log(Links),
     Done,
 }
@@ -116,7 +118,7 @@ impl Course {
         let is_possible = match &self.stage {
             Stage::Rows(rows) => rows.is_plausible(),
             Stage::Log(links) => links.is_plausible(),
-            Stage::Catalog | Stage::Next(_) | Stage::Strays | Stage::Done => true,
+            Stage::Catalog | Stage::Next(_) | Stage::Strays | Stage::Branches(_) | Stage::Done => true,
         };
         is_possible && counts.all(|count| count <= COUNT_MAX)
     }
@@ -186,7 +188,11 @@ impl Course {
             }
             Stage::Strays => {
                 catalog::check_strays(snapshot, report)?;
-                Some(Stage::Log(Links::begin(snapshot.version())))
+                Some(Stage::Branches(Branches::default()))
+            }
+            Stage::Branches(branches) => {
+                let is_through = branches.advance(snapshot, report, left)?;
+                is_through.then(|| Stage::Log(Links::begin(snapshot.version())))
             }
             Stage::Log(links) => links.advance(snapshot, report, left)?.then_some(Stage::Done),
             Stage::Done => None,

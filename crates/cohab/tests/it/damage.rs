@@ -4,7 +4,7 @@ use std::iter;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use cohab::{Kind, Result, Role, Store};
+use cohab::{Kind, Result, Role, Snapshot, Store};
 
 use crate::{Scratch, key};
 
@@ -314,6 +314,72 @@ fn a_branch_that_leads_to_another_leaf_hides_no_key() -> Result<()> {
     }
     assert!(led_astray > 100 && unread > 100, "{led_astray} look-ups and {unread} ranges were led astray");
     Ok(())
+}
+
+/// The number of a leaf's entries was flipped to none, so that its only key passed for absent: nothing beside the gap tells.
+#[test]
+fn a_leaf_that_is_said_to_be_empty_hides_no_key() -> Result<()> {
+    const LARGE_KEYS: u32 = 12;
+    let value = vec![7; 20_000];
+    let scratch = Scratch::new();
+    let store = scratch.with_namespace();
+    store.write(|tx| (0..LARGE_KEYS).try_for_each(|i| tx.put("n", key(i), &value)))?;
+    store.compact()?;
+    drop(store);
+    let data = scratch.path().join("store.redb");
+    let good = fs::read(&data).expect("can be read");
+    let leaves = good.chunks(4096).enumerate().filter(|(_, page)| page[0] == 1 && page[2..4] == [1, 0]);
+    let mut hidden: Vec<u32> = Vec::new();
+    for (number, _) in leaves {
+        let mut bytes = good.clone();
+        bytes[number * 4096 + 2] = 0;
+        fs::write(&data, &bytes).expect("can be written");
+        let as_reader = Store::options().role(Role::Reader).register(false).open(scratch.path());
+        let Ok(snapshot) = as_reader.and_then(|reader| reader.snapshot()) else { continue };
+        let lost = lost_keys(&snapshot, LARGE_KEYS, &value);
+        let Some(&one) = lost.first() else { continue };
+        hidden.extend(&lost);
+        let n = snapshot.namespace("n")?;
+        let read = |range: std::ops::Range<u32>| {
+            let bounds = key(range.start)..key(range.end);
+            let count =
+                |entries: cohab::Range<'_>| entries.map(|entry| entry.map(drop)).collect::<Result<Vec<_>>>();
+            [n.range(bounds.clone()).and_then(count), n.reverse(bounds).and_then(count)]
+                .map(|read| read.map(|read| read.len()).map_err(|error| error.kind()))
+        };
+        for range in [0..LARGE_KEYS, one..one + 1, one..LARGE_KEYS, 0..one + 1] {
+            let expected = [Err(Kind::Corrupt), Err(Kind::Corrupt)];
+            assert_eq!(read(range.clone()), expected, "page {number}: key {one} in {range:?}");
+        }
+        let elsewhere = [0..one.saturating_sub(1), (one + 2).min(LARGE_KEYS)..LARGE_KEYS];
+        for range in elsewhere.into_iter().filter(|range| !range.is_empty()) {
+            let expected = [Ok(range.len()), Ok(range.len())];
+            assert_eq!(read(range.clone()), expected, "page {number}: key {one} is not in {range:?}");
+        }
+        assert!(!snapshot.verify(|_| ())?.is_sound(), "page {number}");
+        let store = scratch.store();
+        assert_eq!(lost_keys(&store.snapshot()?, LARGE_KEYS, &value), lost, "page {number}, for the writer");
+        let deleted = store.write(|tx| tx.delete("n", key(one))).map(drop);
+        let put = store.write(|tx| tx.put("n", key(one), b"new")).map(drop);
+        for outcome in [deleted, put] {
+            assert_eq!(outcome.map_err(|error| error.kind()), Err(Kind::Corrupt), "page {number}: key {one}");
+        }
+    }
+    hidden.sort_unstable();
+    assert_eq!(hidden, (0..LARGE_KEYS).collect::<Vec<_>>(), "each key has a leaf");
+    Ok(())
+}
+
+/// Returns which keys are reported as damaged; every other has its value.
+fn lost_keys(snapshot: &Snapshot, keys: u32, value: &[u8]) -> Vec<u32> {
+    let is_lost = |i: &u32| match snapshot.get("n", key(*i)) {
+        Ok(found) => {
+            assert_eq!(found.as_deref(), Some(value), "key {i}");
+            false
+        }
+        Err(error) => error.kind() == Kind::Corrupt,
+    };
+    (0..keys).filter(is_lost).collect()
 }
 
 /// The dividing key of a branch was flipped: a look-up of a key beside it was led to the wrong leaf and said so, but a

@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::Mutex;
 
 use super::*;
+use crate::accounting::{verify_for_reader, verify_for_writer};
 use crate::{Engine, Options, Table};
 
 const TABLES: &[Table] = &[Table::new(0, "one"), Table::new(1, "two")];
@@ -422,6 +423,117 @@ fn a_reader_looks_again_where_a_writer_has_committed_meanwhile() {
     };
     reading(&before, &after).expect("the second commit is whole");
     reading(&gone, &gone).expect_err("nobody has committed, and the page is gone");
+}
+
+/// Reads a table's keys in a file of `files`, and where its tree begins.
+fn table_of(file: &Noting, name: &str) -> Result<(Commit, Option<Root>)> {
+    let header = header(file, Path::new("home/store.redb"))?.expect("is long enough");
+    let commit = Commit::last(&header).expect("is whole");
+    let tables = commit.tables.expect("there are tables");
+    let Ok(definition) = commit.pages(file).find(tables, name.as_bytes()) else { panic!("is sound") };
+    Ok((commit, definition.and_then(|bytes| Definition::parse(&bytes)).map(|definition| definition.root)))
+}
+
+/// Returns how leaves begin that were read since, by where they are.
+fn heads(file: &Noting) -> Vec<u64> {
+    let read = std::mem::take(&mut *file.read.lock().expect("nobody panics with it"));
+    let heads = read.into_iter().filter(|(_, len)| *len == NODE_HEAD_BYTES).map(|(offset, _)| offset);
+    heads.filter(|at| file.bytes[usize::try_from(*at).expect("fits")] == LEAF).collect()
+}
+
+#[test]
+fn a_key_is_searched_for_as_the_b_tree_does() -> Result<(), Box<dyn std::error::Error>> {
+    let [closed, _] = files()?;
+    let file = Noting::new(closed);
+    assert!(table_of(&file, "two")?.1.is_none() && table_of(&file, "three")?.1.is_none());
+    let (commit, root) = table_of(&file, "one")?;
+    let root = root.expect("is not empty");
+    let find = |key: &[u8]| commit.pages(&file).find(root, key).unwrap_or_else(|_| panic!("is sound"));
+    // What the rounds have put: each seventh key from its number on.
+    let has = |key: u32| {
+        (0..20).any(|round| key >= round && (key - round).is_multiple_of(7) && (key - round) / 7 < 500)
+    };
+    let verified = |from: &[u8], to: Option<&[u8]>, leaves: usize| {
+        let Ok(rest) = commit.pages(&file).verify_branches(root, from, to, leaves) else {
+            panic!("is sound")
+        };
+        rest
+    };
+    heads(&file);
+    assert_eq!(verified(b"", None, usize::MAX), None);
+    let all = heads(&file);
+    assert!(all.len() > 30, "{} leaves", all.len());
+    for key in (0..3600).chain([u32::MAX]) {
+        let key_bytes = key.to_be_bytes();
+        let found = find(&key_bytes);
+        // Behind its seal.
+        assert_eq!(found.is_some_and(|value| value.ends_with(&[7; 100])), has(key), "key {key}");
+        heads(&file);
+        assert_eq!(verified(&key_bytes, Some(&key_bytes), usize::MAX), None);
+        let [leaf] = heads(&file)[..] else { panic!("key {key} leads to one leaf") };
+        if has(key) {
+            let leaf = usize::try_from(leaf)?;
+            let holds = file.bytes[leaf..leaf + 4096].windows(4).any(|bytes| bytes == key_bytes);
+            assert!(holds, "key {key} is in the leaf at {leaf}");
+        }
+    }
+    assert!(find(b"").is_none());
+
+    // Step by step, each leaf comes once, and in the end all have come.
+    let (mut from, mut steps, mut seen) = (Some(Vec::new()), 0, Vec::new());
+    while let Some(key) = from {
+        from = verified(&key, None, 3);
+        (steps, seen) = (steps + 1, [seen, heads(&file)].concat());
+    }
+    assert_eq!(steps, all.len().div_ceil(3));
+    seen.sort_unstable();
+    assert_eq!(seen, all);
+
+    // A part of it.
+    let (from, to) = (700u32.to_be_bytes(), 1400u32.to_be_bytes());
+    assert_eq!(verified(&from, Some(&to), usize::MAX), None);
+    let part = heads(&file);
+    assert!(part.len() > 5 && part.len() < all.len() / 3, "{} of {}", part.len(), all.len());
+    Ok(())
+}
+
+#[test]
+fn damage_on_the_way_to_a_key_is_seen_and_other_is_not() -> Result<(), Box<dyn std::error::Error>> {
+    let [closed, _] = files()?;
+    let (commit, root) = table_of(&Noting::new(closed.clone()), "one")?;
+    let root = root.expect("is not empty");
+    let is_sound = |file: &Noting, from: &[u8], to: Option<&[u8]>| {
+        commit.pages(file).verify_branches(root, from, to, usize::MAX).is_ok()
+    };
+    let mut file = Noting::new(closed);
+    assert!(is_sound(&file, b"", None));
+    let read: Vec<_> = file.read.lock().expect("nobody panics with it").iter().copied().collect();
+    let key = 7u32.to_be_bytes();
+    let (mut on_the_way, mut elsewhere) = (0, 0);
+    for (offset, len) in read {
+        let at = usize::try_from(offset)?;
+        // Said to be empty, if it is a leaf; or a damaged checksum of a child.
+        let kept: Vec<u8> = file.bytes[at..at + 24].to_vec();
+        if len == NODE_HEAD_BYTES {
+            file.bytes[at + ENTRIES_AT..][..2].fill(0);
+        } else {
+            file.bytes[at + 20] ^= 1;
+        }
+        assert!(!is_sound(&file, b"", None), "byte {at}");
+        if is_sound(&file, &key, Some(&key)) {
+            elsewhere += 1;
+        } else {
+            on_the_way += 1;
+        }
+        file.bytes[at..at + 24].copy_from_slice(&kept);
+    }
+    assert!(is_sound(&file, b"", None));
+    assert!(
+        (3..=5).contains(&on_the_way),
+        "a branch or two, once whole and once as a leaf could be, and a leaf"
+    );
+    assert!(elsewhere > 30, "the others lead elsewhere: {elsewhere}");
+    Ok(())
 }
 
 #[test]

@@ -1,0 +1,356 @@
+//! Pages of the file, read as [redb describes its format](https://github.com/cberner/redb/blob/master/docs/design.md): for
+//! what the B-tree does not verify, and shows to nobody.
+
+use std::cell::Cell;
+use std::io;
+use std::path::Path;
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::unfinished::HEADER_BYTES;
+use crate::{Error, Result, Storage};
+
+const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
+pub(crate) const FLAGS_AT: usize = 9;
+const PAGE_BYTES_AT: usize = 12;
+const REGION_HEADER_AT: usize = 16;
+const REGION_DATA_AT: usize = 20;
+const SLOTS_AT: usize = 64;
+const SLOT_BYTES: usize = 128;
+const FORMAT: u8 = 3;
+/// Where a slot says whether there is a tree of tables, and where its root is; and the same of redb's own.
+const TABLES_AT: (usize, usize) = (1, 8);
+const OWN_AT: (usize, usize) = (2, 40);
+const CHECKSUM_BYTES: usize = 16;
+
+/// Flags of the header.
+const SECOND_IS_PRIMARY: u8 = 1;
+pub(crate) const RECOVERY_REQUIRED: u8 = 2;
+const TWO_PHASE_COMMIT: u8 = 4;
+
+const PAGE_BYTES: u32 = 4096;
+const REGION_PAGES_MAX: u32 = 1 << 20;
+const LEAF: u8 = 1;
+const BRANCH: u8 = 2;
+/// What a page is, and behind a byte that means nothing, how many entries or dividing keys it has.
+const NODE_HEAD_BYTES: usize = 4;
+const ENTRIES_AT: usize = 2;
+/// No tree is deeper that has an end.
+const DEPTH_MAX: usize = 64;
+
+pub(crate) type Header = [u8; HEADER_BYTES];
+
+/// Reads the header of a file that is long enough for one.
+pub(crate) fn header(storage: &dyn Storage, path: &Path) -> Result<Option<Header>> {
+    let reading = |error| reading(path, error);
+    let mut header = [0; HEADER_BYTES];
+    if storage.len().map_err(reading)? < HEADER_BYTES as u64 {
+        return Ok(None);
+    }
+    storage.read(0, &mut header).map_err(reading)?;
+    Ok(Some(header))
+}
+
+pub(crate) fn reading(path: &Path, error: io::Error) -> Error {
+    Error::io(format!("reading what the engine keeps for itself in {}", path.display()), error)
+}
+
+/// Why a tree could not be verified.
+pub(crate) enum Fault {
+    /// This page does not match its checksum.
+    Page(u64),
+    Io(io::Error),
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<usize> {
+    bytes.get(at..)?.first_chunk().map(|n| usize::from(u16::from_le_bytes(*n)))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().map(|n| u32::from_le_bytes(*n))
+}
+
+fn offset_at(bytes: &[u8], at: usize) -> Option<usize> {
+    usize::try_from(u32_at(bytes, at)?).ok()
+}
+
+/// Where a tree, or a part of it, begins, and what that page's checksum has to be.
+#[derive(Clone, Copy)]
+pub(crate) struct Root {
+    page: u64,
+    checksum: [u8; CHECKSUM_BYTES],
+}
+
+impl Root {
+    /// Parses the number of a page and its checksum.
+    fn at(bytes: &[u8], at: usize) -> Option<Self> {
+        let (page, rest) = bytes.get(at..)?.split_first_chunk()?;
+        Some(Self { page: u64::from_le_bytes(*page), checksum: *rest.first_chunk()? })
+    }
+}
+
+/// How many bytes all keys and all values of a tree have, where they all have the same.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Widths {
+    key: Option<usize>,
+    value: Option<usize>,
+}
+
+/// What the tree of tables says of one.
+pub(crate) struct Definition {
+    pub(crate) root: Root,
+    pub(crate) widths: Widths,
+}
+
+impl Definition {
+    /// Parses the kind of table, its length, its root, and the widths of its keys and values, or returns `None` for one
+    /// that is empty.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let is_there = |at: usize| bytes.get(at).is_some_and(|byte| *byte != 0);
+        let width = |at: usize| if is_there(at) { offset_at(bytes, at + 1) } else { None };
+        let root = if is_there(9) { Root::at(bytes, 10) } else { None };
+        Some(Self { root: root?, widths: Widths { key: width(42), value: width(47) } })
+    }
+}
+
+/// Where the trees of a commit begin.
+#[derive(Clone, Copy)]
+pub(crate) struct Commit {
+    /// How many pages a region has for its header, and for data.
+    region: (u64, u64),
+    pub(crate) tables: Option<Root>,
+    pub(crate) own: Option<Root>,
+}
+
+impl Commit {
+    /// Parses the last commit out of the header, or returns `None` where redb has to look itself: it is of another format, or
+    /// damaged, or which of the two commits is whole is not known after a crash.
+    pub(crate) fn last(header: &Header) -> Option<Self> {
+        let slot = SLOTS_AT + if header[FLAGS_AT] & SECOND_IS_PRIMARY == 0 { 0 } else { SLOT_BYTES };
+        let slot = &header[slot..slot + SLOT_BYTES];
+        let (slot, checksum) = slot.split_at(SLOT_BYTES - CHECKSUM_BYTES);
+        let is_whole = header[FLAGS_AT] & (RECOVERY_REQUIRED | TWO_PHASE_COMMIT) != RECOVERY_REQUIRED;
+        if !header.starts_with(MAGIC) || slot[0] != FORMAT || !is_whole {
+            return None;
+        }
+        if checksum != xxh3_128(slot).to_le_bytes() || u32_at(header, PAGE_BYTES_AT)? != PAGE_BYTES {
+            return None;
+        }
+        let pages_at = |at| u32_at(header, at).filter(|pages| *pages <= REGION_PAGES_MAX).map(u64::from);
+        let root =
+            |(is_there, at): (usize, usize)| if slot[is_there] == 0 { None } else { Root::at(slot, at) };
+        Some(Self {
+            region: (pages_at(REGION_HEADER_AT)?, pages_at(REGION_DATA_AT)?),
+            tables: root(TABLES_AT),
+            own: root(OWN_AT),
+        })
+    }
+
+    pub(crate) fn pages<'a>(&self, storage: &'a dyn Storage) -> Pages<'a> {
+        Pages { storage, region: self.region, read: Cell::new(0) }
+    }
+}
+
+/// The pages of a file.
+pub(crate) struct Pages<'a> {
+    storage: &'a dyn Storage,
+    /// How many pages a region has for its header, and for data.
+    region: (u64, u64),
+    /// How many bytes of pages were read. No tree has a page twice, so a forged one that does ends with the file's length.
+    read: Cell<u64>,
+}
+
+impl Pages<'_> {
+    /// Reads a page, or as much of it as there is room for: twenty bits of its number are its index among those of its size,
+    /// twenty the region, and five how often its size was doubled.
+    fn read(&self, number: u64, room: usize) -> Result<Vec<u8>, Fault> {
+        let order = number >> 59;
+        let (region, index) = (number >> 20 & 0xF_FFFF, number & (0xF_FFFF >> order));
+        let len = u64::from(PAGE_BYTES) << order;
+        let (header, data) = self.region;
+        let offset = u64::from(PAGE_BYTES) * (1 + region * (header + data) + header) + index * len;
+        let read = self.read.get().saturating_add(len.min(room as u64));
+        let is_within = offset.saturating_add(len).max(read) <= self.storage.len().map_err(Fault::Io)?;
+        self.read.set(read);
+        let len = usize::try_from(len).ok().filter(|_| is_within).ok_or(Fault::Page(number))?;
+        let mut bytes = vec![0; len.min(room)];
+        self.storage.read(offset, &mut bytes).map_err(Fault::Io)?;
+        Ok(bytes)
+    }
+
+    fn page(&self, number: u64) -> Result<Vec<u8>, Fault> {
+        self.read(number, usize::MAX)
+    }
+
+    /// Verifies a tree, and shows its values.
+    pub(crate) fn walk(
+        &self,
+        root: Root,
+        widths: Widths,
+        depth: usize,
+        see: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), Fault> {
+        if depth >= DEPTH_MAX {
+            return Err(Fault::Page(root.page));
+        }
+        let page = self.page(root.page)?;
+        let node = Node::verified(&page, root, widths)?;
+        if node.is_leaf {
+            node.values().for_each(see);
+            return Ok(());
+        }
+        node.children().try_for_each(|child| self.walk(child, widths, depth + 1, see))
+    }
+    /// Verifies a tree as far down as a key would be, and returns the value that it has.
+    pub(crate) fn find(&self, root: Root, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+        let mut at = root;
+        for _ in 0..DEPTH_MAX {
+            let page = self.page(at.page)?;
+            let node = Node::verified(&page, at, Widths::default())?;
+            if node.is_leaf {
+                let found = node.keys().zip(node.values()).find(|(found, _)| *found == key);
+                return Ok(found.map(|(_, value)| value.to_vec()));
+            }
+            at = node.children().nth(node.child_of(key)).ok_or(Fault::Page(at.page))?;
+        }
+        Err(Fault::Page(root.page))
+    }
+
+    /// Verifies the branches of a tree that lead to a range of keys, and that there is something in each leaf there. Of leaves no
+    /// more is read than how they begin.
+    ///
+    /// Where there are more than `leaves` of them, the key is returned from which to go on.
+    pub(crate) fn verify_branches(
+        &self,
+        root: Root,
+        from: &[u8],
+        to: Option<&[u8]>,
+        leaves: usize,
+    ) -> Result<Option<Vec<u8>>, Fault> {
+        self.verify_down(root, (from, to), &mut { leaves }, 0)
+    }
+
+    fn verify_down(
+        &self,
+        root: Root,
+        (from, to): (&[u8], Option<&[u8]>),
+        leaves: &mut usize,
+        depth: usize,
+    ) -> Result<Option<Vec<u8>>, Fault> {
+        let head = self.read(root.page, NODE_HEAD_BYTES)?;
+        if head[0] == LEAF {
+            *leaves = leaves.saturating_sub(1);
+            return if u16_at(&head, ENTRIES_AT) == Some(0) { Err(Fault::Page(root.page)) } else { Ok(None) };
+        }
+        let page = self.page(root.page)?;
+        let node = Node::verified(&page, root, Widths::default())?;
+        if depth >= DEPTH_MAX {
+            return Err(Fault::Page(root.page));
+        }
+        let first = node.child_of(from);
+        // What is ahead of the first child is of no interest, and the children behind it begin behind a key.
+        let begins = std::iter::once(None).chain(node.keys().skip(first).map(Some));
+        for (child, begin) in node.children().skip(first).zip(begins) {
+            if let Some(begin) = begin {
+                if to.is_some_and(|to| to <= begin) {
+                    break;
+                }
+                if *leaves == 0 {
+                    return Ok(Some([begin, &[0]].concat()));
+                }
+            }
+            if let Some(key) = self.verify_down(child, (from, to), leaves, depth + 1)? {
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Where a branch says where each of its keys ends: behind a checksum and a number for each child.
+fn branch_ends(keys: usize) -> usize {
+    8 + (CHECKSUM_BYTES + 8) * (keys + 1)
+}
+
+/// A page of a tree.
+struct Node<'a> {
+    /// What the checksum covers.
+    bytes: &'a [u8],
+    is_leaf: bool,
+    entries: usize,
+    /// Where a leaf's values begin.
+    values: usize,
+    widths: Widths,
+}
+
+impl<'a> Node<'a> {
+    /// Parses a page: what it is, how many keys, and for a branch a checksum and a number for each child; where each key ends,
+    /// and in a leaf each value, unless they all have the same width; the keys; the values.
+    fn parse(page: &'a [u8], widths: Widths) -> Option<Self> {
+        let entries = u16_at(page, ENTRIES_AT).filter(|entries| *entries > 0)?;
+        let is_leaf = match *page.first()? {
+            LEAF => true,
+            BRANCH => false,
+            _ => return None,
+        };
+        let ends = if is_leaf { NODE_HEAD_BYTES } else { branch_ends(entries) };
+        let value_ends = ends + if widths.key.is_none() { 4 * entries } else { 0 };
+        let values = match widths.key {
+            // Which is so where the values have one width as well, and nobody asks for them where they have not.
+            Some(width) => value_ends + width * entries,
+            None => offset_at(page, ends + 4 * (entries - 1))?,
+        };
+        let end = match widths.value {
+            _ if !is_leaf => values,
+            Some(width) => values + width * entries,
+            None => offset_at(page, value_ends + 4 * (entries - 1))?,
+        };
+        Some(Self { bytes: page.get(..end)?, is_leaf, entries, values, widths })
+    }
+
+    /// Parses a page and verifies it.
+    fn verified(page: &'a [u8], root: Root, widths: Widths) -> Result<Self, Fault> {
+        let node = Self::parse(page, widths);
+        let node = node.filter(|node| xxh3_128(node.bytes).to_le_bytes() == root.checksum);
+        node.ok_or(Fault::Page(root.page))
+    }
+
+    /// The keys, where they are of various widths, and in a leaf the values are as well.
+    fn keys(&self) -> impl Iterator<Item = &'a [u8]> {
+        let Self { bytes, is_leaf, entries, .. } = *self;
+        let (ends, begin) = if is_leaf {
+            (NODE_HEAD_BYTES, NODE_HEAD_BYTES + 8 * entries)
+        } else {
+            (branch_ends(entries), branch_ends(entries) + 4 * entries)
+        };
+        let ends = (0..entries).map_while(move |n| offset_at(bytes, ends + 4 * n));
+        ends.scan(begin, move |begin, end| bytes.get(std::mem::replace(begin, end)..end))
+    }
+
+    /// Which child of a branch leads to a key: each dividing key is at least as great as all that is ahead of it.
+    fn child_of(&self, key: &[u8]) -> usize {
+        self.keys().take_while(|dividing| *dividing < key).count()
+    }
+
+    /// The values of a leaf, where these and the keys are of various widths: behind where each key ends stands where each
+    /// value does, and a value begins where the one before ends.
+    fn values(&self) -> impl Iterator<Item = &'a [u8]> {
+        let Self { bytes, entries, values, widths, .. } = *self;
+        let count = if widths == Widths::default() { entries } else { 0 };
+        let ends = (0..count).map_while(move |n| offset_at(bytes, NODE_HEAD_BYTES + 4 * (count + n)));
+        ends.scan(values, move |begin, end| bytes.get(std::mem::replace(begin, end)..end))
+    }
+
+    /// The children of a branch.
+    fn children(&self) -> impl Iterator<Item = Root> {
+        let (bytes, count) = (self.bytes, self.entries + 1);
+        (0..count).filter_map(move |n| {
+            let page = bytes.get(8 + CHECKSUM_BYTES * count + 8 * n..)?.first_chunk()?;
+            let checksum = bytes.get(8 + CHECKSUM_BYTES * n..)?.first_chunk()?;
+            Some(Root { page: u64::from_le_bytes(*page), checksum: *checksum })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
