@@ -8,87 +8,143 @@
 //! and afterwards. Only a writer's own snapshots lag behind it, by the commit that waits for the disk; they pin its pages as well.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use crate::format::{Commit, Definition, Fault, Header, Root, header, reading};
+use crate::format::{Commit, Definition, Fault, Header, Pages, Root, Verified, header, reading};
 use crate::storage::Opened;
-use crate::{Error, Result};
+use crate::table::TABLES_MAX;
+use crate::{Error, Result, Table};
 
 /// How often a snapshot is taken, where there was a commit meanwhile.
 const TAKEN_MAX: usize = 3;
 
-/// The branches of a commit, which stay as they are: a snapshot pins them, or a transaction that follows the commit is open.
-pub(crate) struct Branches {
+/// A file whose branches are verified.
+pub(crate) struct Source {
     opened: Arc<Opened>,
     path: Arc<Path>,
+    verified: Verified,
+}
+
+impl Source {
+    pub(crate) fn new(opened: Arc<Opened>, path: Arc<Path>) -> Arc<Self> {
+        Arc::new(Self { opened, path, verified: Verified::default() })
+    }
+
+    fn header(&self) -> Result<Option<Header>> {
+        header(&*self.opened, &self.path)
+    }
+}
+
+/// The branches of a commit, which stay as they are: a snapshot pins them, or a transaction that follows the commit is open.
+pub(crate) struct Branches {
+    source: Arc<Source>,
     commit: Commit,
+    /// Where tables begin, once that was looked up.
+    roots: [OnceLock<Option<Root>>; TABLES_MAX],
 }
 
 impl Branches {
     /// Takes a snapshot, and notes what the last commit was, unless there are more of them meanwhile than that can be told.
     pub(crate) fn of_snapshot<T>(
-        opened: &Arc<Opened>,
-        path: &Arc<Path>,
+        source: &Arc<Source>,
         take: impl FnMut() -> Result<T>,
     ) -> Result<(T, Option<Self>)> {
-        let (snapshot, header) = undisturbed(|| header(&**opened, path), take)?;
-        Ok((snapshot, Self::of_last(opened, path, header.flatten().as_ref())))
+        let (snapshot, header) = undisturbed(|| source.header(), take)?;
+        Ok((snapshot, Self::of_last(source, header.flatten().as_ref())))
     }
 
     /// Notes what the commit was that an open transaction follows: nobody commits beside it.
-    pub(crate) fn of_transaction(opened: &Arc<Opened>, path: &Arc<Path>) -> Result<Option<Self>> {
-        Ok(Self::of_last(opened, path, header(&**opened, path)?.as_ref()))
+    pub(crate) fn of_transaction(source: &Arc<Source>) -> Result<Option<Self>> {
+        Ok(Self::of_last(source, source.header()?.as_ref()))
     }
 
-    fn of_last(opened: &Arc<Opened>, path: &Arc<Path>, header: Option<&Header>) -> Option<Self> {
+    fn of_last(source: &Arc<Source>, header: Option<&Header>) -> Option<Self> {
         let commit = Commit::last(header?)?;
-        Some(Self { opened: opened.clone(), path: path.clone(), commit })
+        Some(Self { source: source.clone(), commit, roots: [const { OnceLock::new() }; TABLES_MAX] })
     }
 
-    /// Verifies what leads to where a key of a table would be.
+    /// Verifies that there are so many leaves, and no more, from one key of a table, or the first, to another, or the last; and
+    /// what leads there. Those were seen that have something in them.
     ///
-    /// Cost: reads a page for each level of the tree, and where the table begins.
+    /// Cost: looks at the branches that lead there; they are read if they were not, lately.
     ///
     /// # Errors
     ///
     /// [`Error::Corrupt`] if a page does not match its checksum, or a leaf is said to be empty; [`Error::Io`];
     /// [`Error::Closed`].
-    pub(crate) fn verify_key(&self, table: &'static str, key: &[u8]) -> Result<()> {
-        self.verify(table, key, Some(key), usize::MAX).map(drop)
+    pub(crate) fn verify_leaves(
+        &self,
+        table: Table,
+        [from, to]: [Option<&[u8]>; 2],
+        leaves: usize,
+    ) -> Result<()> {
+        let counted = self.root(table).and_then(|root| match root {
+            Some(root) => self.pages().count_leaves(root, from, to),
+            None => Ok(0),
+        });
+        let from = from.unwrap_or_default();
+        match counted {
+            Ok(count) if count == leaves => Ok(()),
+            // It may be the commit behind the one that was seen, or one that a transaction has changed.
+            Ok(_) => self.verify(table, from, to, usize::MAX).map(drop),
+            Err(fault) => Err(self.error(fault, table, from)),
+        }
     }
 
-    /// Verifies what leads to a range of keys, all of it or to so many leaves: then the key is returned from which to go on.
-    ///
-    /// Cost: reads each branch, and how each leaf begins.
+    /// Verifies what leads to where a key of a table would be, and that the leaf there is not said to be empty.
     ///
     /// # Errors
     ///
-    /// As for [`verify_key`](Self::verify_key).
+    /// As for [`verify_leaves`](Self::verify_leaves).
+    pub(crate) fn verify_key(&self, table: Table, key: &[u8]) -> Result<()> {
+        self.verify(table, key, Some(key), usize::MAX).map(drop)
+    }
+
+    /// Verifies what leads to a range of keys, and that no leaf there is said to be empty: all of it or so many leaves. Then the
+    /// key is returned from which to go on.
+    ///
+    /// Cost: looks at each branch, and reads how each leaf begins.
+    ///
+    /// # Errors
+    ///
+    /// As for [`verify_leaves`](Self::verify_leaves).
     pub(crate) fn verify(
         &self,
-        table: &'static str,
+        table: Table,
         from: &[u8],
         to: Option<&[u8]>,
         leaves: usize,
     ) -> Result<Option<Vec<u8>>> {
         let verified = self.root(table).and_then(|root| match root {
-            Some(root) => self.commit.pages(&*self.opened).verify_branches(root, from, to, leaves),
+            Some(root) => self.pages().verify_branches(root, from, to, leaves),
             None => Ok(None),
         });
-        verified.map_err(|fault| match fault {
-            _ if self.opened.is_closed() => Error::Closed,
-            Fault::Page(page) => {
-                let detail = format!("page {page:#x}, on the way to it, does not match what leads there");
-                Error::corrupt(table, Some(from), detail)
-            }
-            Fault::Io(error) => reading(&self.path, error),
-        })
+        verified.map_err(|fault| self.error(fault, table, from))
     }
 
-    fn root(&self, table: &str) -> Result<Option<Root>, Fault> {
-        let Some(tables) = self.commit.tables else { return Ok(None) };
-        let definition = self.commit.pages(&*self.opened).find(tables, table.as_bytes())?;
-        Ok(definition.and_then(|bytes| Definition::parse(&bytes)).map(|definition| definition.root))
+    fn pages(&self) -> Pages<'_> {
+        self.commit.pages(&*self.source.opened).knowing(&self.source.verified)
+    }
+
+    fn root(&self, table: Table) -> Result<Option<Root>, Fault> {
+        let (Some(tables), known) = (self.commit.tables, &self.roots[table.slot()]) else { return Ok(None) };
+        if let Some(root) = known.get() {
+            return Ok(*root);
+        }
+        let definition = self.pages().find(tables, table.name().as_bytes())?;
+        let root = definition.and_then(|bytes| Definition::parse(&bytes)).map(|definition| definition.root);
+        Ok(*known.get_or_init(|| root))
+    }
+
+    fn error(&self, fault: Fault, table: Table, key: &[u8]) -> Error {
+        match fault {
+            _ if self.source.opened.is_closed() => Error::Closed,
+            Fault::Page(page) => {
+                let detail = format!("page {page:#x}, on the way to it, does not match what leads there");
+                Error::corrupt(table.name(), Some(key), detail)
+            }
+            Fault::Io(error) => reading(&self.source.path, error),
+        }
     }
 }
 
@@ -117,7 +173,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::{Engine, Options, Table};
+    use crate::{Engine, Options};
 
     const TABLE: Table = Table::new(0, "one");
 
@@ -201,8 +257,8 @@ mod tests {
         let engine = Engine::open(&path, Options::new(&[TABLE]))?;
         fill(&engine, 100)?;
         let snapshot = engine.snapshot()?;
-        let absent = 2000u32.to_be_bytes();
-        assert!(snapshot.get(TABLE, &absent)?.is_none());
+        let [last, absent] = [1999, 2000].map(u32::to_be_bytes);
+        assert!(snapshot.get(TABLE, &last)?.is_some());
         engine.close()?;
         let next = Engine::open(&path, Options::new(&[TABLE]))?;
         for length in [200, 50, 300, 100] {

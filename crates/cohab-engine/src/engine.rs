@@ -5,7 +5,7 @@ use std::fs::{File, Metadata, TryLockError};
 use std::io;
 use std::ops::{ControlFlow, Deref};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use redb::backends::FileBackend;
 use redb::{Builder, ConcurrencyMode, Database, ReadableDatabase};
 
 use crate::accounting;
-use crate::branches::Branches;
+use crate::branches::{Branches, Source};
 use crate::guard::guarded;
 use crate::reader::{Reader, wait_for_readers};
 use crate::storage::{Backend, FileStorage, Opened, Refusal, Storage};
@@ -183,8 +183,7 @@ enum Db {
         _inherited: Vec<Released>,
         /// Dropped before the lock below, so that nobody opens the file while it is being closed.
         database: Database,
-        /// What it is in, for reading pages without the B-tree.
-        opened: Arc<Opened>,
+        source: Arc<Source>,
         /// A second handle for reading once the first one has failed: redb refuses reads then, too.
         rescue: OnceLock<Reader>,
         refusal: Refusal,
@@ -195,7 +194,7 @@ enum Db {
 
 /// An open file.
 pub struct Engine {
-    path: Arc<Path>,
+    path: PathBuf,
     options: Options,
     writer: bool,
     poisoned: AtomicBool,
@@ -242,7 +241,7 @@ impl Engine {
     fn with(path: &Path, options: Options, writer: bool, db: Db) -> Self {
         let poisoned = AtomicBool::new(false);
         let (reopened, db) = (AtomicU64::new(0), RwLock::new(Some(db)));
-        Self { path: path.into(), options, writer, poisoned, reopened, db }
+        Self { path: path.to_owned(), options, writer, poisoned, reopened, db }
     }
 
     fn db(&self) -> RwLockReadGuard<'_, Option<Db>> {
@@ -297,8 +296,8 @@ impl Engine {
                 }
                 rescue.get().ok_or(Error::Closed)?.begin_read()?
             }
-            Db::Writer { database, opened, .. } => {
-                Branches::of_snapshot(opened, &self.path, || guarded("file", || database.begin_read()))?
+            Db::Writer { database, source, .. } => {
+                Branches::of_snapshot(source, || guarded("file", || database.begin_read()))?
             }
             Db::Reader(reader) => reader.begin_read()?,
         };
@@ -322,13 +321,13 @@ impl Engine {
             return Err(Error::Poisoned.into());
         }
         let db = self.db();
-        let (database, opened) = match db.as_ref().ok_or(Error::Closed)? {
-            Db::Writer { database, opened, .. } => (database, opened),
+        let (database, source) = match db.as_ref().ok_or(Error::Closed)? {
+            Db::Writer { database, source, .. } => (database, source),
             Db::Reader(_) => return Err(Error::ReadOnly.into()),
         };
         let mut inner = guarded("file", || database.begin_write())?;
         inner.set_quick_repair(true);
-        let mut transaction = Transaction::new(&inner, Branches::of_transaction(opened, &self.path)?);
+        let mut transaction = Transaction::new(&inner, Branches::of_transaction(source)?);
         // A panic must not unwind through the open transaction: its pages would leak, and recovery would have to
         // walk the whole file to find them.
         let outcome = catch_unwind(AssertUnwindSafe(|| f(&mut transaction)));
@@ -541,7 +540,8 @@ fn writer(path: &Path, options: &Options, access: Access) -> Result<Db> {
     })?;
     let inherited = cohab_fs::fork::release_file_in_child(&old_versions_out);
     let rescue = OnceLock::new();
-    Ok(Db::Writer { _inherited: inherited, database, opened, rescue, refusal, old_versions_out })
+    let source = Source::new(opened, path.into());
+    Ok(Db::Writer { _inherited: inherited, database, source, rescue, refusal, old_versions_out })
 }
 
 fn is_named_by(file: &File, path: &Path) -> Result<bool> {

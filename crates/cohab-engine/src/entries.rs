@@ -87,9 +87,17 @@ pub struct Entries<'a> {
     /// The entry before, if that was given away.
     last: Option<Last>,
     on_damage: OnDamage,
-    branches: Option<&'a Branches>,
-    /// From where on a leaf may have been passed over: the last key of the first leaf, once there was another.
+    /// `None` where it goes on behind damage, or no branches are known.
+    passed: Option<Passed<'a>>,
+}
+
+/// From leaf to leaf, one may have been passed over.
+struct Passed<'a> {
+    branches: &'a Branches,
+    /// From where on leaves are counted: the last key of the first one, once there was another, or an end of the table.
     since: Option<Bound<Vec<u8>>>,
+    /// How often it went from one to another.
+    count: usize,
 }
 
 /// What is kept of an entry that was given away.
@@ -125,22 +133,14 @@ impl<'a> Entries<'a> {
         guarded(seal.table(), verify)?;
         let entries = Self::with(Some((tree, cursor)), seal, direction, end.map(<[u8]>::to_vec));
         let since = matches!(start, Bound::Unbounded).then_some(Bound::Unbounded);
-        Ok(Self { on_damage, branches, since, ..entries })
+        let branches = branches.filter(|_| on_damage == OnDamage::End);
+        let passed = branches.map(|branches| Passed { branches, since, count: 0 });
+        Ok(Self { on_damage, passed, ..entries })
     }
 
     fn with(cursor: Option<Position<'a>>, seal: Seal, direction: Direction, end: Bound<Vec<u8>>) -> Self {
         let on_damage = OnDamage::End;
-        Self {
-            cursor,
-            seal,
-            direction,
-            end,
-            current: None,
-            last: None,
-            on_damage,
-            branches: None,
-            since: None,
-        }
+        Self { cursor, seal, direction, end, current: None, last: None, on_damage, passed: None }
     }
 
     /// Returns whether there is nothing more to come: at the end, or behind an error.
@@ -230,13 +230,16 @@ impl<'a> Entries<'a> {
                 },
                 _ => false,
             };
+            let has_read = last.is_some();
             let last = last.map(|(last, _)| last).filter(|_| !is_of_one_leaf);
+            if let (Some(passed), Some(last)) = (&mut self.passed, last) {
+                passed.note(last, key);
+            }
             if !is_within {
-                verify_end(*tree, *seal, *direction, last, key, self.branches, self.since.as_ref())?;
-            } else if let Some(last) = last
-                && self.since.is_none()
-            {
-                self.since = Some(Bound::Included(last.to_vec()));
+                verify_end(*tree, *seal, *direction, last, key)?;
+                if let Some(passed) = &self.passed {
+                    passed.verify(*seal, *direction, has_read, key)?;
+                }
             }
         }
         *last = None;
@@ -328,11 +331,8 @@ fn verify_start(
         return Ok(());
     }
     tree.verify_neighbours(seal, keys_of(&beside))?;
-    let inside = match direction {
-        Direction::Forward => keys_of(&beside)[1],
-        Direction::Reverse => keys_of(&beside)[0],
-    };
-    verify_passed(branches, seal, direction, Some(bound), inside)
+    let leaves = keys_of(&beside).iter().flatten().count();
+    branches.map_or(Ok(()), |branches| branches.verify_leaves(seal.of(), keys_of(&beside), leaves))
 }
 
 /// Verifies that nothing stands between the last entry of a range and what comes behind it, which is looked up where the two are of
@@ -344,40 +344,38 @@ fn verify_end(
     direction: Direction,
     last: Option<&[u8]>,
     next: Option<&[u8]>,
-    branches: Option<&Branches>,
-    since: Option<&Bound<Vec<u8>>>,
 ) -> Result<()> {
-    if last.is_some() {
-        let beside = match direction {
-            Direction::Forward => [last, next],
-            Direction::Reverse => [next, last],
-        };
-        guarded(seal.table(), || tree.verify_neighbours(seal, beside))?;
+    if last.is_none() {
+        return Ok(());
     }
-    match (since, last) {
-        (Some(Bound::Included(since) | Bound::Excluded(since)), _) => {
-            verify_passed(branches, seal, direction, Some(since), next)
-        }
-        (Some(Bound::Unbounded), _) => verify_passed(branches, seal, direction, None, next),
-        (None, Some(_)) => verify_passed(branches, seal, direction, last, next),
-        (None, None) => Ok(()),
-    }
+    let beside = match direction {
+        Direction::Forward => [last, next],
+        Direction::Reverse => [next, last],
+    };
+    guarded(seal.table(), || tree.verify_neighbours(seal, beside))
 }
 
-/// Verifies that no leaf was passed over between two keys, or an end of the table, in the order in which they were passed.
-fn verify_passed(
-    branches: Option<&Branches>,
-    seal: Seal,
-    direction: Direction,
-    since: Option<&[u8]>,
-    next: Option<&[u8]>,
-) -> Result<()> {
-    let Some(branches) = branches else { return Ok(()) };
-    let (from, to) = match direction {
-        Direction::Forward => (since, next),
-        Direction::Reverse => (next, since),
-    };
-    branches.verify(seal.table(), from.unwrap_or_default(), to, usize::MAX).map(drop)
+impl Passed<'_> {
+    /// Notes that there is another leaf, or none, behind the one that ends with a key.
+    fn note(&mut self, last: &[u8], next: Option<&[u8]>) {
+        self.since.get_or_insert_with(|| Bound::Included(last.to_vec()));
+        self.count += usize::from(next.is_some());
+    }
+
+    /// Verifies that there are no other leaves than those.
+    fn verify(&self, seal: Seal, direction: Direction, has_read: bool, next: Option<&[u8]>) -> Result<()> {
+        let since = match &self.since {
+            None => return Ok(()),
+            Some(Bound::Unbounded) => None,
+            Some(Bound::Included(key) | Bound::Excluded(key)) => Some(&key[..]),
+        };
+        let leaves = self.count + usize::from(has_read || next.is_some());
+        let beside = match direction {
+            Direction::Forward => [since, next],
+            Direction::Reverse => [next, since],
+        };
+        self.branches.verify_leaves(seal.of(), beside, leaves)
+    }
 }
 
 pub(crate) fn out_of_order(seal: Seal, key: &[u8]) -> Error {

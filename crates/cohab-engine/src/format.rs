@@ -3,7 +3,9 @@
 
 use std::cell::Cell;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -35,6 +37,8 @@ const BRANCH: u8 = 2;
 /// What a page is, and behind a byte that means nothing, how many entries or dividing keys it has.
 const NODE_HEAD_BYTES: usize = 4;
 const ENTRIES_AT: usize = 2;
+/// How many branches are kept that were verified, each of them a page of the usual size.
+const VERIFIED_MAX: usize = 256;
 /// No tree is deeper that has an end.
 const DEPTH_MAX: usize = 64;
 
@@ -75,7 +79,7 @@ fn offset_at(bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 /// Where a tree, or a part of it, begins, and what that page's checksum has to be.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Root {
     page: u64,
     checksum: [u8; CHECKSUM_BYTES],
@@ -147,7 +151,7 @@ impl Commit {
     }
 
     pub(crate) fn pages<'a>(&self, storage: &'a dyn Storage) -> Pages<'a> {
-        Pages { storage, region: self.region, read: Cell::new(0) }
+        Pages { storage, region: self.region, read: Cell::new(0), verified: None }
     }
 }
 
@@ -158,9 +162,15 @@ pub(crate) struct Pages<'a> {
     region: (u64, u64),
     /// How many bytes of pages were read. No tree has a page twice, so a forged one that does ends with the file's length.
     read: Cell<u64>,
+    verified: Option<&'a Verified>,
 }
 
-impl Pages<'_> {
+impl<'a> Pages<'a> {
+    /// Uses branches that were verified before, and adds to them.
+    pub(crate) fn knowing(self, verified: &'a Verified) -> Self {
+        Self { verified: Some(verified), ..self }
+    }
+
     /// Reads a page, or as much of it as there is room for: twenty bits of its number are its index among those of its size,
     /// twenty the region, and five how often its size was doubled.
     fn read(&self, number: u64, room: usize) -> Result<Vec<u8>, Fault> {
@@ -169,13 +179,25 @@ impl Pages<'_> {
         let len = u64::from(PAGE_BYTES) << order;
         let (header, data) = self.region;
         let offset = u64::from(PAGE_BYTES) * (1 + region * (header + data) + header) + index * len;
-        let read = self.read.get().saturating_add(len.min(room as u64));
-        let is_within = offset.saturating_add(len).max(read) <= self.storage.len().map_err(Fault::Io)?;
-        self.read.set(read);
+        self.note_read(len.min(room as u64));
+        let is_within = offset.saturating_add(len) <= self.len()? && !self.is_read_up()?;
         let len = usize::try_from(len).ok().filter(|_| is_within).ok_or(Fault::Page(number))?;
         let mut bytes = vec![0; len.min(room)];
         self.storage.read(offset, &mut bytes).map_err(Fault::Io)?;
         Ok(bytes)
+    }
+
+    fn len(&self) -> Result<u64, Fault> {
+        self.storage.len().map_err(Fault::Io)
+    }
+
+    fn note_read(&self, bytes: u64) {
+        self.read.set(self.read.get().saturating_add(bytes));
+    }
+
+    /// Returns whether more was read than there is.
+    fn is_read_up(&self) -> Result<bool, Fault> {
+        Ok(self.read.get() > self.len()?)
     }
 
     fn page(&self, number: u64) -> Result<Vec<u8>, Fault> {
@@ -201,6 +223,7 @@ impl Pages<'_> {
         }
         node.children().try_for_each(|child| self.walk(child, widths, depth + 1, see))
     }
+
     /// Verifies a tree as far down as a key would be, and returns the value that it has.
     pub(crate) fn find(&self, root: Root, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
         let mut at = root;
@@ -211,9 +234,37 @@ impl Pages<'_> {
                 let found = node.keys().zip(node.values()).find(|(found, _)| *found == key);
                 return Ok(found.map(|(_, value)| value.to_vec()));
             }
-            at = node.children().nth(node.child_of(key)).ok_or(Fault::Page(at.page))?;
+            at = node.child(node.child_of(key)).ok_or(Fault::Page(at.page))?;
         }
         Err(Fault::Page(root.page))
+    }
+
+    /// Counts the leaves of a tree that lead from one key, or the first, to another, or the last, where all branches that lead there
+    /// are as they should be. Looks at no leaf.
+    pub(crate) fn count_leaves(
+        &self,
+        root: Root,
+        from: Option<&[u8]>,
+        to: Option<&[u8]>,
+    ) -> Result<usize, Fault> {
+        self.count_down(root, from, to, 0)
+    }
+
+    fn count_down(
+        &self,
+        root: Root,
+        from: Option<&[u8]>,
+        to: Option<&[u8]>,
+        depth: usize,
+    ) -> Result<usize, Fault> {
+        let Known::Branch(branch) = self.known(root, depth)? else { return Ok(1) };
+        let node = branch.node(root)?;
+        let children = node.children_of(from, to);
+        if branch.is_lowest {
+            return Ok(children.len());
+        }
+        let child = |n| node.child(n).ok_or(Fault::Page(root.page));
+        children.map(|n| self.count_down(child(n)?, from, to, depth + 1)).sum()
     }
 
     /// Verifies the branches of a tree that lead to a range of keys, and that there is something in each leaf there. Of leaves no
@@ -237,33 +288,115 @@ impl Pages<'_> {
         leaves: &mut usize,
         depth: usize,
     ) -> Result<Option<Vec<u8>>, Fault> {
-        let head = self.read(root.page, NODE_HEAD_BYTES)?;
-        if head[0] == LEAF {
-            *leaves = leaves.saturating_sub(1);
-            return if u16_at(&head, ENTRIES_AT) == Some(0) { Err(Fault::Page(root.page)) } else { Ok(None) };
-        }
-        let page = self.page(root.page)?;
-        let node = Node::verified(&page, root, Widths::default())?;
-        if depth >= DEPTH_MAX {
-            return Err(Fault::Page(root.page));
-        }
-        let first = node.child_of(from);
-        // What is ahead of the first child is of no interest, and the children behind it begin behind a key.
-        let begins = std::iter::once(None).chain(node.keys().skip(first).map(Some));
-        for (child, begin) in node.children().skip(first).zip(begins) {
-            if let Some(begin) = begin {
-                if to.is_some_and(|to| to <= begin) {
-                    break;
-                }
-                if *leaves == 0 {
-                    return Ok(Some([begin, &[0]].concat()));
-                }
+        let Known::Branch(branch) = self.known(root, depth)? else { return Ok(None) };
+        let node = branch.node(root)?;
+        let children = node.children_of(Some(from), to);
+        for n in children.clone() {
+            // A child holds what is behind the dividing key ahead of it.
+            if n > children.start && *leaves == 0 {
+                return Ok(node.key(n - 1).map(|begin| [begin, &[0]].concat()));
             }
-            if let Some(key) = self.verify_down(child, (from, to), leaves, depth + 1)? {
+            let child = node.child(n).ok_or(Fault::Page(root.page))?;
+            if branch.is_lowest {
+                *leaves = leaves.saturating_sub(1);
+                self.verify_leaf(child)?;
+            } else if let Some(key) = self.verify_down(child, (from, to), leaves, depth + 1)? {
                 return Ok(Some(key));
             }
         }
         Ok(None)
+    }
+
+    /// Reads what a page is, and how many entries or dividing keys it has.
+    fn head(&self, root: Root) -> Result<(u8, usize), Fault> {
+        let head = self.read(root.page, NODE_HEAD_BYTES)?;
+        u16_at(&head, ENTRIES_AT).map(|entries| (head[0], entries)).ok_or(Fault::Page(root.page))
+    }
+
+    /// Verifies that a page is a leaf, and that there is something in it.
+    fn verify_leaf(&self, root: Root) -> Result<(), Fault> {
+        match self.head(root)? {
+            (LEAF, 1..) => Ok(()),
+            _ => Err(Fault::Page(root.page)),
+        }
+    }
+
+    /// Reads how a tree, or a part of it, begins: a branch is verified, and a leaf has something in it.
+    fn known(&self, root: Root, depth: usize) -> Result<Known, Fault> {
+        if depth >= DEPTH_MAX {
+            return Err(Fault::Page(root.page));
+        }
+        if let Some(known) = self.verified.and_then(|verified| verified.get(root)) {
+            self.note_read(u64::from(PAGE_BYTES));
+            return if self.is_read_up()? { Err(Fault::Page(root.page)) } else { Ok(known) };
+        }
+        let known = if self.head(root)?.0 == LEAF {
+            self.verify_leaf(root)?;
+            Known::Leaf
+        } else {
+            let bytes = self.page(root.page)?;
+            let first = Node::verified(&bytes, root, Widths::default())?.child(0);
+            let is_lowest = self.head(first.ok_or(Fault::Page(root.page))?)?.0 == LEAF;
+            Known::Branch(Arc::new(Branch { bytes, is_lowest }))
+        };
+        if let Some(verified) = self.verified {
+            verified.put(root, known.clone());
+        }
+        Ok(known)
+    }
+}
+
+/// How a tree begins, or a part of it.
+#[derive(Clone)]
+enum Known {
+    Leaf,
+    Branch(Arc<Branch>),
+}
+
+/// A branch that was verified.
+struct Branch {
+    bytes: Vec<u8>,
+    /// Whether its children are leaves.
+    is_lowest: bool,
+}
+
+impl Branch {
+    fn node(&self, root: Root) -> Result<Node<'_>, Fault> {
+        Node::parse(&self.bytes, Widths::default()).ok_or(Fault::Page(root.page))
+    }
+}
+
+/// Branches that were verified, each at a place of its own, and roots that are leaves. What a page of a number and a checksum holds
+/// never changes, so that they are good for every commit that has them.
+pub(crate) struct Verified(Box<[Place]>);
+
+type Place = Mutex<Option<(Root, Known)>>;
+
+impl Default for Verified {
+    fn default() -> Self {
+        Self((0..VERIFIED_MAX).map(|_| Mutex::default()).collect())
+    }
+}
+
+impl Verified {
+    /// Never waits: who finds another at work reads the page again.
+    fn get(&self, root: Root) -> Option<Known> {
+        let place = self.place(root).try_lock().ok()?;
+        place.as_ref().filter(|(at, _)| *at == root).map(|(_, known)| known.clone())
+    }
+
+    fn put(&self, root: Root, known: Known) {
+        if matches!(&known, Known::Branch(branch) if branch.bytes.len() > PAGE_BYTES as usize) {
+            return;
+        }
+        if let Ok(mut place) = self.place(root).try_lock() {
+            *place = Some((root, known));
+        }
+    }
+
+    fn place(&self, root: Root) -> &Place {
+        let number = usize::try_from(root.page % VERIFIED_MAX as u64);
+        &self.0[number.expect("is less than there are places")]
     }
 }
 
@@ -315,21 +448,38 @@ impl<'a> Node<'a> {
         node.ok_or(Fault::Page(root.page))
     }
 
-    /// The keys, where they are of various widths, and in a leaf the values are as well.
-    fn keys(&self) -> impl Iterator<Item = &'a [u8]> {
-        let Self { bytes, is_leaf, entries, .. } = *self;
-        let (ends, begin) = if is_leaf {
-            (NODE_HEAD_BYTES, NODE_HEAD_BYTES + 8 * entries)
+    /// A key, where they are of various widths, and in a leaf the values are as well.
+    fn key(&self, n: usize) -> Option<&'a [u8]> {
+        let (ends, begin) = if self.is_leaf {
+            (NODE_HEAD_BYTES, NODE_HEAD_BYTES + 8 * self.entries)
         } else {
-            (branch_ends(entries), branch_ends(entries) + 4 * entries)
+            (branch_ends(self.entries), branch_ends(self.entries) + 4 * self.entries)
         };
-        let ends = (0..entries).map_while(move |n| offset_at(bytes, ends + 4 * n));
-        ends.scan(begin, move |begin, end| bytes.get(std::mem::replace(begin, end)..end))
+        let end = |n: usize| offset_at(self.bytes, ends + 4 * n);
+        self.bytes.get(if n == 0 { begin } else { end(n - 1)? }..end(n)?)
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &'a [u8]> {
+        (0..self.entries).map_while(|n| self.key(n))
     }
 
     /// Which child of a branch leads to a key: each dividing key is at least as great as all that is ahead of it.
     fn child_of(&self, key: &[u8]) -> usize {
-        self.keys().take_while(|dividing| *dividing < key).count()
+        let (mut least, mut most) = (0, self.entries);
+        while least < most {
+            let middle = usize::midpoint(least, most);
+            match self.key(middle) {
+                Some(dividing) if dividing < key => least = middle + 1,
+                _ => most = middle,
+            }
+        }
+        least
+    }
+
+    /// Which children of a branch lead from one key, or the first, to another, or the last.
+    fn children_of(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> Range<usize> {
+        let first = from.map_or(0, |from| self.child_of(from));
+        first..to.map_or(self.entries, |to| self.child_of(to)) + 1
     }
 
     /// The values of a leaf, where these and the keys are of various widths: behind where each key ends stands where each
@@ -341,14 +491,16 @@ impl<'a> Node<'a> {
         ends.scan(values, move |begin, end| bytes.get(std::mem::replace(begin, end)..end))
     }
 
+    fn child(&self, n: usize) -> Option<Root> {
+        let count = self.entries + 1;
+        let page = self.bytes.get(8 + CHECKSUM_BYTES * count + 8 * n..)?.first_chunk()?;
+        let checksum = self.bytes.get(8 + CHECKSUM_BYTES * n..)?.first_chunk()?;
+        Some(Root { page: u64::from_le_bytes(*page), checksum: *checksum })
+    }
+
     /// The children of a branch.
     fn children(&self) -> impl Iterator<Item = Root> {
-        let (bytes, count) = (self.bytes, self.entries + 1);
-        (0..count).filter_map(move |n| {
-            let page = bytes.get(8 + CHECKSUM_BYTES * count + 8 * n..)?.first_chunk()?;
-            let checksum = bytes.get(8 + CHECKSUM_BYTES * n..)?.first_chunk()?;
-            Some(Root { page: u64::from_le_bytes(*page), checksum: *checksum })
-        })
+        (0..=self.entries).filter_map(|n| self.child(n))
     }
 }
 

@@ -44,7 +44,8 @@ pub(crate) fn verify_absence(
             return Ok(());
         }
         tree.verify_neighbours(seal, keys_of(&beside))?;
-        branches.map_or(Ok(()), |branches| branches.verify_key(seal.table(), key))
+        let leaves = keys_of(&beside).iter().flatten().count();
+        branches.map_or(Ok(()), |branches| branches.verify_leaves(seal.of(), keys_of(&beside), leaves))
     })
 }
 
@@ -80,7 +81,7 @@ pub(crate) fn verify_put(
             }
             [before, after] => {
                 verify_walks(tree, seal, [before, Some(put)], [Some(put), after])?;
-                branches.map_or(Ok(()), |branches| branches.verify_key(seal.table(), key))
+                branches.map_or(Ok(()), |branches| branches.verify_key(seal.of(), key))
             }
         }
     })

@@ -12,7 +12,7 @@ use redb::backends::FileBackend;
 use redb::{BackendError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, StorageBackend};
 
 use crate::accounting;
-use crate::branches::Branches;
+use crate::branches::{Branches, Source};
 use crate::guard::guarded;
 use crate::storage::{FileStorage, Opened};
 use crate::{Error, Options, Result};
@@ -37,8 +37,7 @@ pub(crate) struct Reader {
     database: ReadOnlyDatabase,
     header: FileBackend,
     file: Arc<File>,
-    /// The same file, for reading pages without the B-tree.
-    opened: Arc<Opened>,
+    source: Arc<Source>,
     path: Arc<Path>,
     /// `None` where there is no writer to wait for, because the file is this process's alone.
     patience: Option<Duration>,
@@ -65,11 +64,13 @@ impl Reader {
         let file = Arc::new(file);
         let opened = Arc::new(Opened::new(Box::new(FileStorage::new(file.clone()))));
         accounting::verify_for_reader(&*opened, path)?;
-        Ok(Self { _inherited: inherited, database, header, file, opened, path: path.into(), patience })
+        let path: Arc<Path> = path.into();
+        let source = Source::new(opened, path.clone());
+        Ok(Self { _inherited: inherited, database, header, file, source, path, patience })
     }
 
     pub(crate) fn begin_read(&self) -> Result<(ReadTransaction, Option<Branches>)> {
-        Branches::of_snapshot(&self.opened, &self.path, || {
+        Branches::of_snapshot(&self.source, || {
             if let Some(patience) = self.patience {
                 wait_for_header(&self.header, &self.path, patience)?;
             }

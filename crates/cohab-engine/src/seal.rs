@@ -45,6 +45,11 @@ impl Seal {
         self.table.name()
     }
 
+    /// Returns the table whose values it is for.
+    pub(crate) fn of(self) -> Table {
+        self.table
+    }
+
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "folding takes the halves apart")]
     fn checksum(self, key: &[u8], payload: &[u8]) -> [u8; SEAL_BYTES] {

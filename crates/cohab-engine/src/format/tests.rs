@@ -453,8 +453,10 @@ fn a_key_is_searched_for_as_the_b_tree_does() -> Result<(), Box<dyn std::error::
     let has = |key: u32| {
         (0..20).any(|round| key >= round && (key - round).is_multiple_of(7) && (key - round) / 7 < 500)
     };
+    // Which branches lead to leaves alone is told by how the first of those begins: read once.
+    let known = Verified::default();
     let verified = |from: &[u8], to: Option<&[u8]>, leaves: usize| {
-        let Ok(rest) = commit.pages(&file).verify_branches(root, from, to, leaves) else {
+        let Ok(rest) = commit.pages(&file).knowing(&known).verify_branches(root, from, to, leaves) else {
             panic!("is sound")
         };
         rest
@@ -494,6 +496,17 @@ fn a_key_is_searched_for_as_the_b_tree_does() -> Result<(), Box<dyn std::error::
     assert_eq!(verified(&from, Some(&to), usize::MAX), None);
     let part = heads(&file);
     assert!(part.len() > 5 && part.len() < all.len() / 3, "{} of {}", part.len(), all.len());
+
+    // Counting looks at none of them.
+    let count = |from: Option<&[u8]>, to: Option<&[u8]>| {
+        let counted = commit.pages(&file).knowing(&known).count_leaves(root, from, to);
+        counted.unwrap_or_else(|_| panic!("is sound"))
+    };
+    assert_eq!(count(None, None), all.len());
+    assert_eq!(count(Some(&from), Some(&to)), part.len());
+    let halves = count(None, Some(&from)) + count(Some(&from), None);
+    assert_eq!(halves, all.len() + 1, "the leaf of the key between them counts twice");
+    assert_eq!(heads(&file), []);
     Ok(())
 }
 
