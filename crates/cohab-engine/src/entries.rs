@@ -197,11 +197,16 @@ impl<'a> Entries<'a> {
             Direction::Forward => bound < key,
             Direction::Reverse => bound > key,
         };
+        let previous = match (&before, &*last) {
+            (Some(entry), _) => Some((entry.key(), place(entry.key()))),
+            (None, Some(last)) => Some((&last.key[..], last.place.clone())),
+            (None, None) => None,
+        };
         let ordered = verified.and_then(|()| {
             let Some(entry) = &*current else { return Ok(None) };
             let key = entry.key();
-            match before.as_ref().map(Entry::key).or(last.as_ref().map(|last| &last.key[..])) {
-                Some(before) if !behind(before, key) => Err(out_of_order(*seal, key)),
+            match &previous {
+                Some((previous, _)) if !behind(previous, key) => Err(out_of_order(*seal, key)),
                 _ => Ok(Some(key)),
             }
         });
@@ -220,18 +225,16 @@ impl<'a> Entries<'a> {
             Bound::Included(end) => !behind(end, key),
             Bound::Excluded(end) => !behind(end, key) && key != end.as_slice(),
         });
-        if self.on_damage == OnDamage::End {
-            let last = last.as_ref().map(|last| (&last.key[..], last.place.clone()));
-            let last = before.as_ref().map(|entry| (entry.key(), place(entry.key()))).or(last);
-            let is_of_one_leaf = match (&last, key.map(place)) {
-                (Some((_, last)), Some(next)) => match direction {
-                    Direction::Forward => are_of_one_leaf(last, &next),
-                    Direction::Reverse => are_of_one_leaf(&next, last),
-                },
-                _ => false,
-            };
-            let has_read = last.is_some();
-            let last = last.map(|(last, _)| last).filter(|_| !is_of_one_leaf);
+        let is_of_one_leaf = match (&previous, key.map(place)) {
+            (Some((_, previous)), Some(next)) => match direction {
+                Direction::Forward => are_of_one_leaf(previous, &next),
+                Direction::Reverse => are_of_one_leaf(&next, previous),
+            },
+            _ => false,
+        };
+        if !(is_within && is_of_one_leaf) && self.on_damage == OnDamage::End {
+            let has_read = previous.is_some();
+            let last = previous.filter(|_| !is_of_one_leaf).map(|(last, _)| last);
             if let (Some(passed), Some(last)) = (&mut self.passed, last) {
                 passed.note(last, key);
             }
