@@ -70,8 +70,7 @@ impl Branches {
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] if a page does not match its checksum, or a leaf is said to be empty; [`Error::Io`];
-    /// [`Error::Closed`].
+    /// [`Error::Corrupt`] if a page does not match its checksum, or a leaf is said to be empty; [`Error::Io`].
     pub(crate) fn verify_leaves(
         &self,
         table: Table,
@@ -86,8 +85,8 @@ impl Branches {
         match counted {
             Ok(count) if count == leaves => Ok(()),
             // It may be the commit behind the one that was seen, or one that a transaction has changed.
-            Ok(_) => self.verify(table, from, to, usize::MAX).map(drop),
-            Err(fault) => Err(self.error(fault, table, from)),
+            Ok(_) => self.verify_range(table, from, to),
+            Err(fault) => self.refuse(fault, table, Some(from)),
         }
     }
 
@@ -97,29 +96,36 @@ impl Branches {
     ///
     /// As for [`verify_leaves`](Self::verify_leaves).
     pub(crate) fn verify_key(&self, table: Table, key: &[u8]) -> Result<()> {
-        self.verify(table, key, Some(key), usize::MAX).map(drop)
+        self.verify_range(table, key, Some(key))
     }
 
-    /// Verifies what leads to a range of keys, and that no leaf there is said to be empty: all of it or so many leaves. Then the
-    /// key is returned from which to go on.
+    fn verify_range(&self, table: Table, from: &[u8], to: Option<&[u8]>) -> Result<()> {
+        let verified = self.verify_branches(table, from, to, usize::MAX);
+        verified.map(drop).or_else(|fault| self.refuse(fault, table, Some(from)))
+    }
+
+    /// Verifies what leads to the keys of a table from one on, and that no leaf there is said to be empty: all of it or so many
+    /// leaves. Then the key is returned from which to go on.
     ///
     /// Cost: looks at each branch, and reads how each leaf begins.
     ///
     /// # Errors
     ///
     /// As for [`verify_leaves`](Self::verify_leaves).
-    pub(crate) fn verify(
+    pub(crate) fn verify_from(&self, table: Table, from: &[u8], leaves: usize) -> Result<Option<Vec<u8>>> {
+        let verified = self.verify_branches(table, from, None, leaves);
+        verified.or_else(|fault| self.refuse(fault, table, None).map(|()| None))
+    }
+
+    fn verify_branches(
         &self,
         table: Table,
         from: &[u8],
         to: Option<&[u8]>,
         leaves: usize,
-    ) -> Result<Option<Vec<u8>>> {
-        let verified = self.root(table).and_then(|root| match root {
-            Some(root) => self.pages().verify_branches(root, from, to, leaves),
-            None => Ok(None),
-        });
-        verified.map_err(|fault| self.error(fault, table, from))
+    ) -> Result<Option<Vec<u8>>, Fault> {
+        let Some(root) = self.root(table)? else { return Ok(None) };
+        self.pages().verify_branches(root, from, to, leaves)
     }
 
     fn pages(&self) -> Pages<'_> {
@@ -136,14 +142,16 @@ impl Branches {
         Ok(*known.get_or_init(|| root))
     }
 
-    fn error(&self, fault: Fault, table: Table, key: &[u8]) -> Error {
+    /// Says what is wrong. Of a file that was closed nothing is: its pages may be used anew by now, and what is still read was in
+    /// memory.
+    fn refuse(&self, fault: Fault, table: Table, key: Option<&[u8]>) -> Result<()> {
         match fault {
-            _ if self.source.opened.is_closed() => Error::Closed,
+            _ if self.source.opened.is_closed() => Ok(()),
             Fault::Page(page) => {
-                let detail = format!("page {page:#x}, on the way to it, does not match what leads there");
-                Error::corrupt(table.name(), Some(key), detail)
+                let detail = format!("page {page:#x} does not match what leads there");
+                Err(Error::corrupt(table.name(), key, detail))
             }
-            Fault::Io(error) => reading(&self.source.path, error),
+            Fault::Io(error) => Err(reading(&self.source.path, error)),
         }
     }
 }
@@ -264,11 +272,8 @@ mod tests {
         for length in [200, 50, 300, 100] {
             fill(&next, length)?;
         }
-        for error in
-            [snapshot.get(TABLE, &absent).map(drop), snapshot.verify_branches(TABLE, b"", 1).map(drop)]
-        {
-            assert!(matches!(error, Err(Error::Closed)), "{error:?}");
-        }
+        assert!(snapshot.get(TABLE, &absent)?.is_none());
+        assert!(snapshot.verify_branches(TABLE, b"", 1)?.is_none());
         Ok(())
     }
 }

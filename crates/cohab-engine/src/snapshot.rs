@@ -97,7 +97,7 @@ impl Snapshot {
     /// [`Error::Corrupt`](crate::Error::Corrupt) if one is damaged.
     pub fn verify_branches(&self, table: Table, from: &[u8], leaves: usize) -> Result<Option<Vec<u8>>> {
         let Some(branches) = &self.branches else { return Ok(None) };
-        branches.verify(table, from, None, leaves)
+        branches.verify_from(table, from, leaves)
     }
 
     #[cfg(test)]
