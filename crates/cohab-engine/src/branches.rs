@@ -4,19 +4,16 @@
 //! gap tells most of the rest; but a leaf of which a flipped bit says that it is empty is passed over, and nothing beside it
 //! tells. So where a gap is not within one leaf, the pages that lead there are read [by the format](crate::format).
 //!
-//! That needs to be done for a commit whose pages stay: which a snapshot is of is told by the header, if that was the same before
-//! and afterwards. Only a writer's own snapshots lag behind it, by the commit that waits for the disk; they pin its pages as well.
+//! That needs to be done for a commit whose pages stay. The header tells which the last one is; read once a snapshot was taken, it
+//! is the one that the snapshot is of, or a later one, and what a snapshot pins are the pages of its commit and of all later ones.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use crate::format::{Commit, Definition, Fault, Header, Pages, Root, Verified, header, reading};
+use crate::format::{Commit, Definition, Fault, Pages, Root, Verified, header, reading};
 use crate::storage::Opened;
 use crate::table::TABLES_MAX;
 use crate::{Error, Result, Table};
-
-/// How often a snapshot is taken, where there was a commit meanwhile.
-const TAKEN_MAX: usize = 3;
 
 /// A file whose branches are verified.
 pub(crate) struct Source {
@@ -29,10 +26,6 @@ impl Source {
     pub(crate) fn new(opened: Arc<Opened>, path: Arc<Path>) -> Arc<Self> {
         Arc::new(Self { opened, path, verified: Verified::default() })
     }
-
-    fn header(&self) -> Result<Option<Header>> {
-        header(&*self.opened, &self.path)
-    }
 }
 
 /// The branches of a commit, which stay as they are: a snapshot pins them, or a transaction that follows the commit is open.
@@ -44,23 +37,12 @@ pub(crate) struct Branches {
 }
 
 impl Branches {
-    /// Takes a snapshot, and notes what the last commit was, unless there are more of them meanwhile than that can be told.
-    pub(crate) fn of_snapshot<T>(
-        source: &Arc<Source>,
-        take: impl FnMut() -> Result<T>,
-    ) -> Result<(T, Option<Self>)> {
-        let (snapshot, header) = undisturbed(|| source.header(), take)?;
-        Ok((snapshot, Self::of_last(source, header.flatten().as_ref())))
-    }
-
-    /// Notes what the commit was that an open transaction follows: nobody commits beside it.
-    pub(crate) fn of_transaction(source: &Arc<Source>) -> Result<Option<Self>> {
-        Ok(Self::of_last(source, source.header()?.as_ref()))
-    }
-
-    fn of_last(source: &Arc<Source>, header: Option<&Header>) -> Option<Self> {
-        let commit = Commit::last(header?)?;
-        Some(Self { source: source.clone(), commit, roots: [const { OnceLock::new() }; TABLES_MAX] })
+    /// Notes what the last commit is, of which a snapshot has been taken, or which an open transaction follows. `None` where the
+    /// header does not look as it should.
+    pub(crate) fn of_last(source: &Arc<Source>) -> Result<Option<Self>> {
+        let commit = header(&*source.opened, &source.path)?.as_ref().and_then(Commit::last);
+        let roots = [const { OnceLock::new() }; TABLES_MAX];
+        Ok(commit.map(|commit| Self { source: source.clone(), commit, roots }))
     }
 
     /// Verifies that there are so many leaves, and no more, from one key of a table, or the first, to another, or the last; and
@@ -84,7 +66,7 @@ impl Branches {
         let from = from.unwrap_or_default();
         match counted {
             Ok(count) if count == leaves => Ok(()),
-            // It may be the commit behind the one that was seen, or one that a transaction has changed.
+            // It may be a later commit than the one that was seen, or one that a transaction has changed.
             Ok(_) => self.verify_range(table, from, to),
             Err(fault) => self.refuse(fault, table, Some(from)),
         }
@@ -156,26 +138,8 @@ impl Branches {
     }
 }
 
-/// Takes something, again if a mark has changed meanwhile, and returns the mark if it has not.
-fn undisturbed<T, M: PartialEq>(
-    mark: impl Fn() -> Result<M>,
-    mut take: impl FnMut() -> Result<T>,
-) -> Result<(T, Option<M>)> {
-    let mut before = mark()?;
-    for _ in 0..TAKEN_MAX {
-        let taken = take()?;
-        let after = mark()?;
-        if before == after {
-            return Ok((taken, Some(after)));
-        }
-        before = after;
-    }
-    Ok((take()?, None))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
     use std::collections::VecDeque;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
@@ -184,20 +148,6 @@ mod tests {
     use crate::{Engine, Options};
 
     const TABLE: Table = Table::new(0, "one");
-
-    #[test]
-    fn what_was_taken_is_taken_again_where_something_came_in_between() -> Result<()> {
-        for (changes, expected) in [(0, (1, Some(0))), (1, (2, Some(1))), (2, (3, Some(2))), (3, (4, None))] {
-            let (mark, taken) = (Cell::new(0), Cell::new(0));
-            let take = || {
-                mark.set((mark.get() + 1).min(changes));
-                taken.set(taken.get() + 1);
-                Ok(taken.get())
-            };
-            assert_eq!(undisturbed(|| Ok(mark.get()), take)?, expected, "{changes} changes");
-        }
-        Ok(())
-    }
 
     /// A writer's header in the file is ahead of what its own snapshots are of, for as long as a commit waits for the disk.
     #[test]

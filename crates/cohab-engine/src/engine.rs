@@ -264,7 +264,7 @@ impl Engine {
         self.poisoned.store(true, Ordering::Release);
     }
 
-    /// Takes a snapshot of the last commit. Cost: five system calls and a few pages, without waiting for a writer
+    /// Takes a snapshot of the last commit. Cost: six system calls and a few pages, without waiting for a writer
     /// at work.
     ///
     /// Works on a poisoned handle too, and then may show the commit whose outcome is unknown. A reader may see a
@@ -288,20 +288,19 @@ impl Engine {
         let db = self.db();
         // One that could not be reopened is not closed for good.
         let without = || if self.writer && self.is_poisoned() { Error::Poisoned } else { Error::Closed };
-        let (transaction, branches) = match db.as_ref().ok_or_else(without)? {
+        let (transaction, source) = match db.as_ref().ok_or_else(without)? {
             Db::Writer { rescue, .. } if self.is_poisoned() => {
                 if rescue.get().is_none() {
                     // Of two that come at the same time, one opens it in vain.
                     let _ = rescue.set(Reader::open(&self.path, &self.options)?);
                 }
-                rescue.get().ok_or(Error::Closed)?.begin_read()?
+                let rescue = rescue.get().ok_or(Error::Closed)?;
+                (rescue.begin_read()?, rescue.source())
             }
-            Db::Writer { database, source, .. } => {
-                Branches::of_snapshot(source, || guarded("file", || database.begin_read()))?
-            }
-            Db::Reader(reader) => reader.begin_read()?,
+            Db::Writer { database, source, .. } => (guarded("file", || database.begin_read())?, source),
+            Db::Reader(reader) => (reader.begin_read()?, reader.source()),
         };
-        Snapshot::open(&transaction, branches, self.options.tables)
+        Snapshot::open(&transaction, Branches::of_last(source)?, self.options.tables)
     }
 
     /// Runs `f` in a write transaction and commits it if `f` returns `Ok`.
@@ -327,7 +326,7 @@ impl Engine {
         };
         let mut inner = guarded("file", || database.begin_write())?;
         inner.set_quick_repair(true);
-        let mut transaction = Transaction::new(&inner, Branches::of_transaction(source)?);
+        let mut transaction = Transaction::new(&inner, Branches::of_last(source)?);
         // A panic must not unwind through the open transaction: its pages would leak, and recovery would have to
         // walk the whole file to find them.
         let outcome = catch_unwind(AssertUnwindSafe(|| f(&mut transaction)));

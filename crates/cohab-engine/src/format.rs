@@ -37,6 +37,8 @@ const BRANCH: u8 = 2;
 /// What a page is, and behind a byte that means nothing, how many entries or dividing keys it has.
 const NODE_HEAD_BYTES: usize = 4;
 const ENTRIES_AT: usize = 2;
+/// How many bytes of pages are read before it is asked how many there are.
+const READ_MIN: u64 = 1 << 20;
 /// How many branches are kept that were verified, each of them a page of the usual size.
 const VERIFIED_MAX: usize = 256;
 /// No tree is deeper that has an end.
@@ -46,13 +48,12 @@ pub(crate) type Header = [u8; HEADER_BYTES];
 
 /// Reads the header of a file that is long enough for one.
 pub(crate) fn header(storage: &dyn Storage, path: &Path) -> Result<Option<Header>> {
-    let reading = |error| reading(path, error);
     let mut header = [0; HEADER_BYTES];
-    if storage.len().map_err(reading)? < HEADER_BYTES as u64 {
-        return Ok(None);
+    match storage.read(0, &mut header) {
+        Ok(()) => Ok(Some(header)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(reading(path, error)),
     }
-    storage.read(0, &mut header).map_err(reading)?;
-    Ok(Some(header))
 }
 
 pub(crate) fn reading(path: &Path, error: io::Error) -> Error {
@@ -195,9 +196,9 @@ impl<'a> Pages<'a> {
         self.read.set(self.read.get().saturating_add(bytes));
     }
 
-    /// Returns whether more was read than there is.
+    /// Returns whether more was read than there is, of a file that nobody asks for its length before much was read.
     fn is_read_up(&self) -> Result<bool, Fault> {
-        Ok(self.read.get() > self.len()?)
+        Ok(self.read.get() > READ_MIN && self.read.get() > self.len()?)
     }
 
     fn page(&self, number: u64) -> Result<Vec<u8>, Fault> {

@@ -12,7 +12,7 @@ use redb::backends::FileBackend;
 use redb::{BackendError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, StorageBackend};
 
 use crate::accounting;
-use crate::branches::{Branches, Source};
+use crate::branches::Source;
 use crate::guard::guarded;
 use crate::storage::{FileStorage, Opened};
 use crate::{Error, Options, Result};
@@ -69,13 +69,15 @@ impl Reader {
         Ok(Self { _inherited: inherited, database, header, file, source, path, patience })
     }
 
-    pub(crate) fn begin_read(&self) -> Result<(ReadTransaction, Option<Branches>)> {
-        Branches::of_snapshot(&self.source, || {
-            if let Some(patience) = self.patience {
-                wait_for_header(&self.header, &self.path, patience)?;
-            }
-            guarded("file", || self.database.begin_read())
-        })
+    pub(crate) fn begin_read(&self) -> Result<ReadTransaction> {
+        if let Some(patience) = self.patience {
+            wait_for_header(&self.header, &self.path, patience)?;
+        }
+        guarded("file", || self.database.begin_read())
+    }
+
+    pub(crate) fn source(&self) -> &Arc<Source> {
+        &self.source
     }
 
     pub(crate) fn file(&self) -> &File {
