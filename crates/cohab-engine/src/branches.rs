@@ -60,7 +60,7 @@ impl Branches {
         leaves: usize,
     ) -> Result<()> {
         let counted = self.root(table).and_then(|root| match root {
-            Some(root) => self.pages().count_leaves(root, from, to),
+            Some(root) => self.known().count_leaves(root, from, to),
             None => Ok(0),
         });
         let from = from.unwrap_or_default();
@@ -82,36 +82,36 @@ impl Branches {
     }
 
     fn verify_range(&self, table: Table, from: &[u8], to: Option<&[u8]>) -> Result<()> {
-        let verified = self.verify_branches(table, from, to, usize::MAX);
-        verified.map(drop).or_else(|fault| self.refuse(fault, table, Some(from)))
+        let verified = self.root(table).and_then(|root| match root {
+            Some(root) => self.known().verify_branches(root, from, to, usize::MAX).map(drop),
+            None => Ok(()),
+        });
+        verified.or_else(|fault| self.refuse(fault, table, Some(from)))
     }
 
     /// Verifies what leads to the keys of a table from one on, and that no leaf there is said to be empty: all of it or so many
     /// leaves. Then the key is returned from which to go on.
     ///
-    /// Cost: looks at each branch, and reads how each leaf begins.
+    /// Cost: reads each branch, also one that was verified before, and how each leaf begins.
     ///
     /// # Errors
     ///
     /// As for [`verify_leaves`](Self::verify_leaves).
     pub(crate) fn verify_from(&self, table: Table, from: &[u8], leaves: usize) -> Result<Option<Vec<u8>>> {
-        let verified = self.verify_branches(table, from, None, leaves);
+        let verified = self.root(table).and_then(|root| match root {
+            Some(root) => self.pages().verify_branches(root, from, None, leaves),
+            None => Ok(None),
+        });
         verified.or_else(|fault| self.refuse(fault, table, None).map(|()| None))
     }
 
-    fn verify_branches(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: Option<&[u8]>,
-        leaves: usize,
-    ) -> Result<Option<Vec<u8>>, Fault> {
-        let Some(root) = self.root(table)? else { return Ok(None) };
-        self.pages().verify_branches(root, from, to, leaves)
+    fn pages(&self) -> Pages<'_> {
+        self.commit.pages(&*self.source.opened)
     }
 
-    fn pages(&self) -> Pages<'_> {
-        self.commit.pages(&*self.source.opened).knowing(&self.source.verified)
+    /// The pages, of which branches are not read that were verified lately.
+    fn known(&self) -> Pages<'_> {
+        self.pages().knowing(&self.source.verified)
     }
 
     fn root(&self, table: Table) -> Result<Option<Root>, Fault> {

@@ -37,6 +37,8 @@ const BRANCH: u8 = 2;
 /// What a page is, and behind a byte that means nothing, how many entries or dividing keys it has.
 const NODE_HEAD_BYTES: usize = 4;
 const ENTRIES_AT: usize = 2;
+/// What Windows says of bytes that another process has locked.
+const LOCK_VIOLATION: i32 = 33;
 /// How many bytes of pages are read before it is asked how many there are.
 const READ_MIN: u64 = 1 << 20;
 /// How many branches are kept that were verified, each of them a page of the usual size.
@@ -46,12 +48,14 @@ const DEPTH_MAX: usize = 64;
 
 pub(crate) type Header = [u8; HEADER_BYTES];
 
-/// Reads the header of a file that is long enough for one.
+/// Reads the header of a file that is long enough for one, unless its writer is just switching to its commit and the system lets
+/// nobody read what is locked.
 pub(crate) fn header(storage: &dyn Storage, path: &Path) -> Result<Option<Header>> {
     let mut header = [0; HEADER_BYTES];
     match storage.read(0, &mut header) {
         Ok(()) => Ok(Some(header)),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) if cfg!(windows) && error.raw_os_error() == Some(LOCK_VIOLATION) => Ok(None),
         Err(error) => Err(reading(path, error)),
     }
 }

@@ -1,10 +1,11 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{Seek, SeekFrom, Write};
 use std::iter;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use cohab::{Kind, Result, Role, Snapshot, Store};
+use cohab::{Kind, Result, Role, Snapshot, Store, VerifyOptions};
 
 use crate::{Scratch, key};
 
@@ -410,6 +411,43 @@ fn a_damaged_branch_is_found_by_a_verification_and_hides_no_key_from_a_deletion(
         );
     }
     assert!(led_astray > 3, "{led_astray} flips led a look-up astray");
+    Ok(())
+}
+
+/// A branch's checksum of a child leads no look-up astray, and was nowhere compared: only the check of every page, which needs the
+/// file for itself, told. A handle that has read the branch before looks at it again.
+#[test]
+fn a_branch_that_was_damaged_since_it_was_read_is_found_by_a_verification() -> Result<()> {
+    let scratch = Scratch::new();
+    let good = with_branches(&scratch)?;
+    let reader = Store::options().role(Role::Reader).register(false).open(scratch.path())?;
+    let snapshot = reader.snapshot()?;
+    let n = snapshot.namespace("n")?;
+    assert_eq!(n.range(long(0)..)?.count(), LONG_KEYS as usize);
+    assert!(snapshot.verify(|_| ())?.is_sound());
+    let mut data =
+        fs::OpenOptions::new().write(true).open(scratch.path().join("store.redb")).expect("is there");
+    let mut write = |at: usize, byte: u8| {
+        data.seek(SeekFrom::Start(at as u64)).and_then(|_| data.write_all(&[byte])).expect("can be written");
+    };
+    let mut found = BTreeSet::new();
+    for (number, page) in branches(&good) {
+        let checksum = number * 4096 + 8;
+        write(checksum, page[8] ^ 4);
+        let whole = snapshot.verify(|_| ())?;
+        let sliced = reader.verifier(VerifyOptions::default().slice_keys(3))?.run(|_| ())?;
+        assert_eq!(whole.differences, sliced.differences, "page {number}: slices find the same");
+        // What is left of earlier commits is nobody's.
+        if let [damaged] = &whole.differences[..] {
+            assert!(damaged.problem.contains("does not match"), "page {number}: {damaged}");
+            found.insert((damaged.place.clone(), number));
+        }
+        write(checksum, page[8]);
+    }
+    for place in ["the index of the data", "the index of the log"] {
+        assert!(found.iter().any(|(at, _)| at == place), "{place}: {found:?}");
+    }
+    assert!(snapshot.verify(|_| ())?.is_sound());
     Ok(())
 }
 
