@@ -7,7 +7,7 @@ use std::ops::{Bound, Range};
 use redb::ReadableTable;
 
 use crate::branches::Branches;
-use crate::gap::{Neighbours, are_of_one_leaf, is_within_one_leaf, keys_of, place};
+use crate::gap::{Neighbours, are_of_one_leaf, is_within_one_leaf, keys_of, place, verify_edge};
 use crate::guard::guarded;
 use crate::seal::{Guard, SEAL_BYTES, Seal};
 use crate::{Error, Result, Table};
@@ -334,8 +334,7 @@ fn verify_start(
         return Ok(());
     }
     tree.verify_neighbours(seal, keys_of(&beside))?;
-    let leaves = keys_of(&beside).iter().flatten().count();
-    branches.map_or(Ok(()), |branches| branches.verify_leaves(seal.of(), keys_of(&beside), leaves))
+    verify_edge(branches, seal, keys_of(&beside))
 }
 
 /// Verifies that nothing stands between the last entry of a range and what comes behind it, which is looked up where the two are of

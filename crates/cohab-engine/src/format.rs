@@ -32,15 +32,15 @@ const TWO_PHASE_COMMIT: u8 = 4;
 
 const PAGE_BYTES: u32 = 4096;
 const REGION_PAGES_MAX: u32 = 1 << 20;
+/// How often the size of a page can have been doubled.
+const ORDER_MAX: u64 = 20;
 const LEAF: u8 = 1;
 const BRANCH: u8 = 2;
 /// What a page is, and behind a byte that means nothing, how many entries or dividing keys it has.
 const NODE_HEAD_BYTES: usize = 4;
 const ENTRIES_AT: usize = 2;
-/// What Windows says of bytes that another process has locked.
-const LOCK_VIOLATION: i32 = 33;
-/// How many bytes of pages are read before it is asked how many there are.
-const READ_MIN: u64 = 1 << 20;
+/// How many bytes of pages are seen before it is asked how many there are.
+const SEEN_MIN: u64 = 1 << 20;
 /// How many branches are kept that were verified, each of them a page of the usual size.
 const VERIFIED_MAX: usize = 256;
 /// No tree is deeper that has an end.
@@ -48,14 +48,12 @@ const DEPTH_MAX: usize = 64;
 
 pub(crate) type Header = [u8; HEADER_BYTES];
 
-/// Reads the header of a file that is long enough for one, unless its writer is just switching to its commit and the system lets
-/// nobody read what is locked.
+/// Reads the header of a file that is long enough for one.
 pub(crate) fn header(storage: &dyn Storage, path: &Path) -> Result<Option<Header>> {
     let mut header = [0; HEADER_BYTES];
     match storage.read(0, &mut header) {
         Ok(()) => Ok(Some(header)),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(error) if cfg!(windows) && error.raw_os_error() == Some(LOCK_VIOLATION) => Ok(None),
         Err(error) => Err(reading(path, error)),
     }
 }
@@ -156,7 +154,7 @@ impl Commit {
     }
 
     pub(crate) fn pages<'a>(&self, storage: &'a dyn Storage) -> Pages<'a> {
-        Pages { storage, region: self.region, read: Cell::new(0), verified: None }
+        Pages { storage, region: self.region, seen: Cell::new(0), verified: None }
     }
 }
 
@@ -165,8 +163,8 @@ pub(crate) struct Pages<'a> {
     storage: &'a dyn Storage,
     /// How many pages a region has for its header, and for data.
     region: (u64, u64),
-    /// How many bytes of pages were read. No tree has a page twice, so a forged one that does ends with the file's length.
-    read: Cell<u64>,
+    /// How many bytes of pages were seen. No tree has a page twice, so a forged one that does ends with the file's length.
+    seen: Cell<u64>,
     verified: Option<&'a Verified>,
 }
 
@@ -180,12 +178,14 @@ impl<'a> Pages<'a> {
     /// twenty the region, and five how often its size was doubled.
     fn read(&self, number: u64, room: usize) -> Result<Vec<u8>, Fault> {
         let order = number >> 59;
+        if order > ORDER_MAX {
+            return Err(Fault::Page(number));
+        }
         let (region, index) = (number >> 20 & 0xF_FFFF, number & (0xF_FFFF >> order));
         let len = u64::from(PAGE_BYTES) << order;
         let (header, data) = self.region;
         let offset = u64::from(PAGE_BYTES) * (1 + region * (header + data) + header) + index * len;
-        self.note_read(len.min(room as u64));
-        let is_within = offset.saturating_add(len) <= self.len()? && !self.is_read_up()?;
+        let is_within = offset.saturating_add(len) <= self.len()?;
         let len = usize::try_from(len).ok().filter(|_| is_within).ok_or(Fault::Page(number))?;
         let mut bytes = vec![0; len.min(room)];
         self.storage.read(offset, &mut bytes).map_err(Fault::Io)?;
@@ -196,17 +196,18 @@ impl<'a> Pages<'a> {
         self.storage.len().map_err(Fault::Io)
     }
 
-    fn note_read(&self, bytes: u64) {
-        self.read.set(self.read.get().saturating_add(bytes));
+    /// Counts a page as seen, and refuses it where more were seen than there are. A file is not asked for its length before much
+    /// of it was read.
+    fn count(&self, root: Root, bytes: usize) -> Result<(), Fault> {
+        let seen = self.seen.get().saturating_add(bytes as u64);
+        self.seen.set(seen);
+        if seen > SEEN_MIN && seen > self.len()? { Err(Fault::Page(root.page)) } else { Ok(()) }
     }
 
-    /// Returns whether more was read than there is, of a file that nobody asks for its length before much was read.
-    fn is_read_up(&self) -> Result<bool, Fault> {
-        Ok(self.read.get() > READ_MIN && self.read.get() > self.len()?)
-    }
-
-    fn page(&self, number: u64) -> Result<Vec<u8>, Fault> {
-        self.read(number, usize::MAX)
+    fn page(&self, root: Root) -> Result<Vec<u8>, Fault> {
+        let bytes = self.read(root.page, usize::MAX)?;
+        self.count(root, bytes.len())?;
+        Ok(bytes)
     }
 
     /// Verifies a tree, and shows its values.
@@ -220,7 +221,7 @@ impl<'a> Pages<'a> {
         if depth >= DEPTH_MAX {
             return Err(Fault::Page(root.page));
         }
-        let page = self.page(root.page)?;
+        let page = self.page(root)?;
         let node = Node::verified(&page, root, widths)?;
         if node.is_leaf {
             node.values().for_each(see);
@@ -233,7 +234,7 @@ impl<'a> Pages<'a> {
     pub(crate) fn find(&self, root: Root, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
         let mut at = root;
         for _ in 0..DEPTH_MAX {
-            let page = self.page(at.page)?;
+            let page = self.page(at)?;
             let node = Node::verified(&page, at, Widths::default())?;
             if node.is_leaf {
                 let found = node.keys().zip(node.values()).find(|(found, _)| *found == key);
@@ -320,6 +321,7 @@ impl<'a> Pages<'a> {
 
     /// Verifies that a page is a leaf, and that there is something in it.
     fn verify_leaf(&self, root: Root) -> Result<(), Fault> {
+        self.count(root, PAGE_BYTES as usize)?;
         match self.head(root)? {
             (LEAF, 1..) => Ok(()),
             _ => Err(Fault::Page(root.page)),
@@ -332,14 +334,13 @@ impl<'a> Pages<'a> {
             return Err(Fault::Page(root.page));
         }
         if let Some(known) = self.verified.and_then(|verified| verified.get(root)) {
-            self.note_read(u64::from(PAGE_BYTES));
-            return if self.is_read_up()? { Err(Fault::Page(root.page)) } else { Ok(known) };
+            return self.count(root, PAGE_BYTES as usize).map(|()| known);
         }
         let known = if self.head(root)?.0 == LEAF {
             self.verify_leaf(root)?;
             Known::Leaf
         } else {
-            let bytes = self.page(root.page)?;
+            let bytes = self.page(root)?;
             let first = Node::verified(&bytes, root, Widths::default())?.child(0);
             let is_lowest = self.head(first.ok_or(Fault::Page(root.page))?)?.0 == LEAF;
             Known::Branch(Arc::new(Branch { bytes, is_lowest }))

@@ -26,12 +26,12 @@ pub(crate) fn keys_of<'g>(beside: &'g Beside<'_>) -> [Option<&'g [u8]>; 2] {
 ///
 /// A search that was led astray by one damaged key ends right beside that key, and one that a damaged dividing key of a branch
 /// led into the leaf beside it finds that leaf's neighbour on the wrong side of the gap. Where the two are not of one leaf,
-/// `branches` are verified, which lead there.
+/// `verify_edge` verifies what leads there.
 pub(crate) fn verify_absence(
     tree: &impl ReadableTable<&'static [u8], &'static [u8]>,
     seal: Seal,
     key: &[u8],
-    branches: Option<&Branches>,
+    verify_edge: impl FnOnce([Option<&[u8]>; 2]) -> Result<()>,
 ) -> Result<()> {
     if planted!(AbsenceUnverified) {
         return Ok(());
@@ -44,9 +44,14 @@ pub(crate) fn verify_absence(
             return Ok(());
         }
         tree.verify_neighbours(seal, keys_of(&beside))?;
-        let leaves = keys_of(&beside).iter().flatten().count();
-        branches.map_or(Ok(()), |branches| branches.verify_leaves(seal.of(), keys_of(&beside), leaves))
+        verify_edge(keys_of(&beside))
     })
+}
+
+/// Verifies what leads to a gap between two leaves, or at an end of the table, and that there is no other leaf in between.
+pub(crate) fn verify_edge(branches: Option<&Branches>, seal: Seal, beside: [Option<&[u8]>; 2]) -> Result<()> {
+    let leaves = beside.iter().flatten().count();
+    branches.map_or(Ok(()), |branches| branches.verify_leaves(seal.of(), beside, leaves))
 }
 
 /// Verifies that a key that was not there and is now, stands between two sound entries.
@@ -58,7 +63,7 @@ pub(crate) fn verify_put(
     tree: &impl ReadableTable<&'static [u8], &'static [u8]>,
     seal: Seal,
     key: &[u8],
-    branches: Option<&Branches>,
+    verify_edge: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     if planted!(AbsenceUnverified) {
         return Ok(());
@@ -81,7 +86,7 @@ pub(crate) fn verify_put(
             }
             [before, after] => {
                 verify_walks(tree, seal, [before, Some(put)], [Some(put), after])?;
-                branches.map_or(Ok(()), |branches| branches.verify_key(seal.of(), key))
+                verify_edge()
             }
         }
     })

@@ -7,7 +7,7 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableError};
 
 use crate::branches::Branches;
 use crate::entries::{Direction, Entries, OnDamage};
-use crate::gap::verify_absence;
+use crate::gap::{verify_absence, verify_edge};
 use crate::guard::guarded;
 use crate::seal::{Seal, Value};
 use crate::table::TABLES_MAX;
@@ -58,10 +58,11 @@ impl Snapshot {
     #[inline]
     pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Value<'_>>> {
         let Some((tree, seal)) = self.tree(table) else { return Ok(None) };
-        match seal.find(key, || tree.get(key))? {
-            Some(value) => Ok(Some(value)),
-            None => verify_absence(tree, seal, key, self.branches.as_ref()).map(|()| None),
+        if let Some(value) = seal.find(key, || tree.get(key))? {
+            return Ok(Some(value));
         }
+        let branches = self.branches.as_ref();
+        verify_absence(tree, seal, key, |beside| verify_edge(branches, seal, beside)).map(|()| None)
     }
 
     /// Reads the entries of a range, lazily.
@@ -96,8 +97,11 @@ impl Snapshot {
     ///
     /// [`Error::Corrupt`](crate::Error::Corrupt) if one is damaged.
     pub fn verify_branches(&self, table: Table, from: &[u8], leaves: usize) -> Result<Option<Vec<u8>>> {
-        let Some(branches) = &self.branches else { return Ok(None) };
-        branches.verify_from(table, from, leaves)
+        // Without a table of its own that it has open, it pins nothing.
+        match (&self.branches, self.tree(table)) {
+            (Some(branches), Some(_)) => branches.verify_from(table, from, leaves),
+            _ => Ok(None),
+        }
     }
 
     #[cfg(test)]

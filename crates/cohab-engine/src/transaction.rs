@@ -90,7 +90,8 @@ impl<'tx> Transaction<'tx> {
             Some(value) => Ok(Some(value)),
             None if *is_new => Ok(None),
             None => {
-                let verified = verify_absence(tree, *seal, key, self.before.as_ref());
+                let verified =
+                    verify_absence(tree, *seal, key, |_| verify_before(self.before.as_ref(), *seal, key));
                 Self::note(&mut self.failed, verified).map(|()| None)
             }
         }
@@ -116,7 +117,8 @@ impl<'tx> Transaction<'tx> {
         });
         let replaced = Self::note(&mut self.failed, replaced)?;
         if !replaced && !*is_new {
-            Self::note(&mut self.failed, verify_put(tree, *seal, key, self.before.as_ref()))?;
+            let verified = verify_put(tree, *seal, key, || verify_before(self.before.as_ref(), *seal, key));
+            Self::note(&mut self.failed, verified)?;
         }
         Ok(replaced.then(|| &self.sealed[SEAL_BYTES..]))
     }
@@ -133,7 +135,9 @@ impl<'tx> Transaction<'tx> {
         let removed = guarded(table.name(), || take(*seal, key, tree.remove(key)?, sealed));
         let removed = Self::note(&mut self.failed, removed)?;
         if !removed && !*is_new {
-            Self::note(&mut self.failed, verify_absence(tree, *seal, key, self.before.as_ref()))?;
+            let verified =
+                verify_absence(tree, *seal, key, |_| verify_before(self.before.as_ref(), *seal, key));
+            Self::note(&mut self.failed, verified)?;
         }
         Ok(removed.then(|| &self.sealed[SEAL_BYTES..]))
     }
@@ -216,6 +220,12 @@ impl<'tx> Transaction<'tx> {
         }
         guarded(table.name(), || cursor.close())
     }
+}
+
+/// Verifies what led to where a key would be before the transaction. That is one leaf, whatever the transaction has removed around
+/// it.
+fn verify_before(before: Option<&Branches>, seal: Seal, key: &[u8]) -> Result<()> {
+    before.map_or(Ok(()), |before| before.verify_key(seal.of(), key))
 }
 
 /// Verifies the value that was there, if there was one, and keeps it elsewhere: what is removed only goes when its guard does.
