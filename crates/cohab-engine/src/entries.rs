@@ -233,17 +233,8 @@ impl<'a> Entries<'a> {
             _ => false,
         };
         if !(is_within && is_of_one_leaf) && self.on_damage == OnDamage::End {
-            let has_read = previous.is_some();
-            let last = previous.filter(|_| !is_of_one_leaf).map(|(last, _)| last);
-            if let (Some(passed), Some(last)) = (&mut self.passed, last) {
-                passed.note(last, key);
-            }
-            if !is_within {
-                verify_end(*tree, *seal, *direction, last, key)?;
-                if let Some(passed) = &self.passed {
-                    passed.verify(*seal, *direction, has_read, key)?;
-                }
-            }
+            let step = Step { previous: previous.map(|(key, _)| key), is_of_one_leaf, next: key, is_within };
+            verify_step(*tree, *seal, *direction, self.passed.as_mut(), &step)?;
         }
         *last = None;
         Ok(is_within)
@@ -337,24 +328,40 @@ fn verify_start(
     verify_edge(branches, seal, keys_of(&beside))
 }
 
-/// Verifies that nothing stands between the last entry of a range and what comes behind it, which is looked up where the two are of
-/// different leaves: one that a damaged branch led to may have all its keys behind the range. `last` is the entry of another leaf,
-/// if there was one.
-fn verify_end(
+/// From one entry to the next, where these are not of one leaf, or the second lies behind the range.
+struct Step<'k> {
+    previous: Option<&'k [u8]>,
+    is_of_one_leaf: bool,
+    next: Option<&'k [u8]>,
+    is_within: bool,
+}
+
+/// Notes that there is another leaf. At the end of the range, verifies that nothing stands between the last entry and what comes
+/// behind it, which is looked up where the two are of different leaves: one that a damaged branch led to may have all its keys
+/// behind the range.
+#[cold]
+fn verify_step(
     tree: &dyn Neighbours,
     seal: Seal,
     direction: Direction,
-    last: Option<&[u8]>,
-    next: Option<&[u8]>,
+    mut passed: Option<&mut Passed<'_>>,
+    step: &Step<'_>,
 ) -> Result<()> {
-    if last.is_none() {
+    let last = step.previous.filter(|_| !step.is_of_one_leaf);
+    if let (Some(passed), Some(last)) = (&mut passed, last) {
+        passed.note(last, step.next);
+    }
+    if step.is_within {
         return Ok(());
     }
-    let beside = match direction {
-        Direction::Forward => [last, next],
-        Direction::Reverse => [next, last],
-    };
-    guarded(seal.table(), || tree.verify_neighbours(seal, beside))
+    if last.is_some() {
+        let beside = match direction {
+            Direction::Forward => [last, step.next],
+            Direction::Reverse => [step.next, last],
+        };
+        guarded(seal.table(), || tree.verify_neighbours(seal, beside))?;
+    }
+    passed.map_or(Ok(()), |passed| passed.verify(seal, direction, step.previous.is_some(), step.next))
 }
 
 impl Passed<'_> {

@@ -32,7 +32,8 @@ const TWO_PHASE_COMMIT: u8 = 4;
 
 const PAGE_BYTES: u32 = 4096;
 const REGION_PAGES_MAX: u32 = 1 << 20;
-/// How often the size of a page can have been doubled.
+/// How often the size of a page was doubled, and can have been: behind so many bits of its number.
+const ORDER_AT: u32 = 59;
 const ORDER_MAX: u64 = 20;
 const LEAF: u8 = 1;
 const BRANCH: u8 = 2;
@@ -42,7 +43,7 @@ const ENTRIES_AT: usize = 2;
 /// How many bytes of pages are seen before it is asked how many there are.
 const SEEN_MIN: u64 = 1 << 20;
 /// How many branches are kept that were verified, each of them a page of the usual size.
-const VERIFIED_MAX: usize = 256;
+const VERIFIED_MAX: usize = 512;
 /// No tree is deeper that has an end.
 const DEPTH_MAX: usize = 64;
 
@@ -177,7 +178,7 @@ impl<'a> Pages<'a> {
     /// Reads a page, or as much of it as there is room for: twenty bits of its number are its index among those of its size,
     /// twenty the region, and five how often its size was doubled.
     fn read(&self, number: u64, room: usize) -> Result<Vec<u8>, Fault> {
-        let order = number >> 59;
+        let order = number >> ORDER_AT;
         if order > ORDER_MAX {
             return Err(Fault::Page(number));
         }
@@ -336,11 +337,14 @@ impl<'a> Pages<'a> {
         if let Some(known) = self.verified.and_then(|verified| verified.get(root)) {
             return self.count(root, PAGE_BYTES as usize).map(|()| known);
         }
-        let known = if self.head(root)?.0 == LEAF {
+        let begin = self.read(root.page, PAGE_BYTES as usize)?;
+        let known = if begin[0] == LEAF {
             self.verify_leaf(root)?;
             Known::Leaf
         } else {
-            let bytes = self.page(root)?;
+            let is_whole = root.page >> ORDER_AT == 0;
+            let bytes = if is_whole { begin } else { self.read(root.page, usize::MAX)? };
+            self.count(root, bytes.len())?;
             let first = Node::verified(&bytes, root, Widths::default())?.child(0);
             let is_lowest = self.head(first.ok_or(Fault::Page(root.page))?)?.0 == LEAF;
             Known::Branch(Arc::new(Branch { bytes, is_lowest }))
