@@ -11,7 +11,7 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use crate::format::{Commit, Definition, Fault, Pages, Root, Verified, header, reading};
+use crate::format::{Commit, Definition, Fault, Leaf, Pages, Root, Verified, header, reading};
 use crate::storage::Opened;
 use crate::table::TABLES_MAX;
 use crate::{Error, Result, Table};
@@ -88,6 +88,12 @@ impl Branches {
             Ok(_) => self.verify_range(table, from, to),
             Err(fault) => self.refuse(fault, table, Some(from)),
         }
+    }
+
+    /// Finds the leaf where a key of a table would be, or returns `None` where nothing is known of it.
+    pub(crate) fn leaf_of(&self, table: Table, key: &[u8]) -> Option<Leaf> {
+        let root = self.root(table).ok()??;
+        self.known().leaf_of(root, key).ok()?
     }
 
     /// Verifies what leads to where a key of a table would be, and that the leaf there is not said to be empty.

@@ -7,6 +7,7 @@ use std::ops::{Bound, Range};
 use redb::ReadableTable;
 
 use crate::branches::Branches;
+use crate::format::Leaf;
 use crate::gap::{Neighbours, are_of_one_leaf, is_within_one_leaf, keys_of, place, verify_edge};
 use crate::guard::guarded;
 use crate::seal::{Guard, SEAL_BYTES, Seal};
@@ -20,6 +21,16 @@ pub enum Direction {
     Forward,
     /// From the greatest key to the smallest.
     Reverse,
+}
+
+impl Direction {
+    /// Puts two things that were met one after the other in the order of their keys.
+    fn ascending<T>(self, [first, second]: [T; 2]) -> [T; 2] {
+        match self {
+            Self::Forward => [first, second],
+            Self::Reverse => [second, first],
+        }
+    }
 }
 
 /// What a range does behind an entry that is damaged.
@@ -75,7 +86,7 @@ type Position<'a> = (&'a dyn Neighbours, redb::Cursor<'a, &'static [u8], &'stati
 ///
 /// Besides each value's checksum it verifies that keys come in order, that the entry just outside the range's start lies
 /// outside, that the first one lies within, and that the entry just outside its end stands behind the last one, so that a damaged
-/// branch page cannot silently hide the first entries or the last ones, or put others before them; and at its end, that no leaf
+/// branch page cannot silently hide the first entries or the last ones, or put others before them; and from leaf to leaf, that none
 /// was passed over. Memory is one path through the tree, however long the range.
 pub struct Entries<'a> {
     cursor: Option<Position<'a>>,
@@ -94,10 +105,10 @@ pub struct Entries<'a> {
 /// From leaf to leaf, one may have been passed over.
 struct Passed<'a> {
     branches: &'a Branches,
-    /// From where on leaves are counted: the last key of the first one, once there was another, or an end of the table.
-    since: Option<Bound<Vec<u8>>>,
-    /// How often it went from one to another.
-    count: usize,
+    /// The leaf that was come to last, once it was another than the first.
+    leaf: Option<Leaf>,
+    /// Whether it is to begin at an end of the table, and has not yet.
+    is_at_end: bool,
 }
 
 /// What is kept of an entry that was given away.
@@ -132,9 +143,9 @@ impl<'a> Entries<'a> {
         let verify = || verify_start(tree, &mut cursor, seal, start, direction, on_damage, branches);
         guarded(seal.table(), verify)?;
         let entries = Self::with(Some((tree, cursor)), seal, direction, end.map(<[u8]>::to_vec));
-        let since = matches!(start, Bound::Unbounded).then_some(Bound::Unbounded);
+        let is_at_end = matches!(start, Bound::Unbounded);
         let branches = branches.filter(|_| on_damage == OnDamage::End);
-        let passed = branches.map(|branches| Passed { branches, since, count: 0 });
+        let passed = branches.map(|branches| Passed { branches, leaf: None, is_at_end });
         Ok(Self { on_damage, passed, ..entries })
     }
 
@@ -336,7 +347,7 @@ struct Step<'k> {
     is_within: bool,
 }
 
-/// Notes that there is another leaf. At the end of the range, verifies that nothing stands between the last entry and what comes
+/// Verifies that no leaf was passed over. At the end of the range, verifies that nothing stands between the last entry and what comes
 /// behind it, which is looked up where the two are of different leaves: one that a damaged branch led to may have all its keys
 /// behind the range.
 #[cold]
@@ -344,46 +355,37 @@ fn verify_step(
     tree: &dyn Neighbours,
     seal: Seal,
     direction: Direction,
-    mut passed: Option<&mut Passed<'_>>,
+    passed: Option<&mut Passed<'_>>,
     step: &Step<'_>,
 ) -> Result<()> {
     let last = step.previous.filter(|_| !step.is_of_one_leaf);
-    if let (Some(passed), Some(last)) = (&mut passed, last) {
-        passed.note(last, step.next);
+    if !step.is_within && last.is_some() {
+        guarded(seal.table(), || tree.verify_neighbours(seal, direction.ascending([last, step.next])))?;
     }
-    if step.is_within {
-        return Ok(());
+    match passed {
+        Some(passed) if last.is_some() || passed.is_at_end => passed.verify(seal, direction, last, step.next),
+        _ => Ok(()),
     }
-    if last.is_some() {
-        let beside = match direction {
-            Direction::Forward => [last, step.next],
-            Direction::Reverse => [step.next, last],
-        };
-        guarded(seal.table(), || tree.verify_neighbours(seal, beside))?;
-    }
-    passed.map_or(Ok(()), |passed| passed.verify(seal, direction, step.previous.is_some(), step.next))
 }
 
 impl Passed<'_> {
-    /// Notes that there is another leaf, or none, behind the one that ends with a key.
-    fn note(&mut self, last: &[u8], next: Option<&[u8]>) {
-        self.since.get_or_insert_with(|| Bound::Included(last.to_vec()));
-        self.count += usize::from(next.is_some());
-    }
-
-    /// Verifies that there are no other leaves than those.
-    fn verify(&self, seal: Seal, direction: Direction, has_read: bool, next: Option<&[u8]>) -> Result<()> {
-        let since = match &self.since {
-            None => return Ok(()),
-            Some(Bound::Unbounded) => None,
-            Some(Bound::Included(key) | Bound::Excluded(key)) => Some(&key[..]),
-        };
-        let leaves = self.count + usize::from(has_read || next.is_some());
-        let beside = match direction {
-            Direction::Forward => [since, next],
-            Direction::Reverse => [next, since],
-        };
-        self.branches.verify_leaves(seal.of(), beside, leaves)
+    /// Verifies that the leaves of two keys are beside each other, or that of one is at an end of the table.
+    fn verify(
+        &mut self,
+        seal: Seal,
+        direction: Direction,
+        last: Option<&[u8]>,
+        next: Option<&[u8]>,
+    ) -> Result<()> {
+        self.is_at_end = false;
+        if let (Some(leaf), Some(next)) = (&mut self.leaf, next)
+            && leaf.moves_to(direction == Direction::Forward, next)
+        {
+            return Ok(());
+        }
+        verify_edge(Some(self.branches), seal, direction.ascending([last, next]))?;
+        self.leaf = next.and_then(|next| self.branches.leaf_of(seal.of(), next));
+        Ok(())
     }
 }
 

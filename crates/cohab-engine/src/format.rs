@@ -274,6 +274,21 @@ impl<'a> Pages<'a> {
         children.map(|n| self.count_down(child(n)?, from, to, depth + 1)).sum()
     }
 
+    /// Finds the leaf where a key would be, verifying what leads there, or returns `None` where the tree is one leaf.
+    pub(crate) fn leaf_of(&self, root: Root, key: &[u8]) -> Result<Option<Leaf>, Fault> {
+        let mut at = root;
+        for depth in 0..=DEPTH_MAX {
+            let Known::Branch(branch) = self.known(at, depth)? else { return Ok(None) };
+            let node = branch.node(at)?;
+            let child = node.child_of(key);
+            if branch.is_lowest {
+                return Ok(Some(Leaf { branch, child }));
+            }
+            at = node.child(child).ok_or(Fault::Page(at.page))?;
+        }
+        Err(Fault::Page(root.page))
+    }
+
     /// Verifies the branches of a tree that lead to a range of keys, and that there is something in each leaf there. Of leaves no
     /// more is read than how they begin.
     ///
@@ -373,6 +388,26 @@ struct Branch {
 impl Branch {
     fn node(&self, root: Root) -> Result<Node<'_>, Fault> {
         Node::parse(&self.bytes, Widths::default()).ok_or(Fault::Page(root.page))
+    }
+}
+
+/// Where a leaf is: which child of a branch that was verified.
+pub(crate) struct Leaf {
+    branch: Arc<Branch>,
+    child: usize,
+}
+
+impl Leaf {
+    /// Moves to the leaf beside it, behind it or ahead of it, and returns whether that is the one where a key would be. If there is
+    /// none of this branch, it is not.
+    pub(crate) fn moves_to(&mut self, is_behind: bool, key: &[u8]) -> bool {
+        let Some(node) = Node::parse(&self.branch.bytes, Widths::default()) else { return false };
+        let child = if is_behind { self.child.checked_add(1) } else { self.child.checked_sub(1) };
+        let Some(child) = child.filter(|child| *child <= node.entries) else { return false };
+        let begins_ahead = child == 0 || node.key(child - 1).is_some_and(|begin| begin < key);
+        let ends_behind = child == node.entries || node.key(child).is_some_and(|end| key <= end);
+        self.child = child;
+        begins_ahead && ends_behind
     }
 }
 

@@ -357,6 +357,15 @@ fn a_leaf_that_is_said_to_be_empty_hides_no_key() -> Result<()> {
             let expected = [Ok(range.len()), Ok(range.len())];
             assert_eq!(read(range.clone()), expected, "page {number}: key {one} is not in {range:?}");
         }
+        // Also to somebody who takes two entries, and does not ask for the end.
+        if (1..LARGE_KEYS - 1).contains(&one) {
+            let ahead = n.range(key(one - 1)..)?.take(2).collect::<Result<Vec<_>>>();
+            let back = n.reverse(..=key(one + 1))?.take(2).collect::<Result<Vec<_>>>();
+            for (read, from) in [(ahead, "ahead"), (back, "back")] {
+                let read = read.map(drop).map_err(|error| error.kind());
+                assert_eq!(read, Err(Kind::Corrupt), "page {number}: {from} over key {one}");
+            }
+        }
         assert!(!snapshot.verify(|_| ())?.is_sound(), "page {number}");
         let store = scratch.store();
         assert_eq!(lost_keys(&store.snapshot()?, LARGE_KEYS, &value), lost, "page {number}, for the writer");
