@@ -378,13 +378,16 @@ impl Passed<'_> {
         next: Option<&[u8]>,
     ) -> Result<()> {
         self.is_at_end = false;
-        if let (Some(leaf), Some(next)) = (&mut self.leaf, next)
+        let leaf_of = |key: Option<&[u8]>| key.and_then(|key| self.branches.leaf_of(seal.of(), key));
+        let leaf = self.leaf.take().or_else(|| leaf_of(last));
+        if let (Some(mut leaf), Some(next)) = (leaf, next)
             && leaf.moves_to(direction == Direction::Forward, next)
         {
+            self.leaf = Some(leaf);
             return Ok(());
         }
         verify_edge(Some(self.branches), seal, direction.ascending([last, next]))?;
-        self.leaf = next.and_then(|next| self.branches.leaf_of(seal.of(), next));
+        self.leaf = leaf_of(next);
         Ok(())
     }
 }
