@@ -264,8 +264,8 @@ impl Engine {
         self.poisoned.store(true, Ordering::Release);
     }
 
-    /// Takes a snapshot of the last commit. Cost: six system calls and a few pages, without waiting for a writer
-    /// at work.
+    /// Takes a snapshot of the last commit. Cost: five system calls, for a reader seven, and a few pages, without waiting
+    /// for a writer at work.
     ///
     /// Works on a poisoned handle too, and then may show the commit whose outcome is unknown. A reader may see a
     /// commit whose writer still waits for the disk: see [`sync`](Self::sync).
